@@ -113,6 +113,30 @@ def test_request_without_id_gets_no_id(infer):
     assert "id" not in infer("total", {"inputs": [tensor("x", "FP32", [1, 3], [1, 2, 3])]}).json
 
 
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"id": None, "parameters": None, "outputs": None},
+        {"parameters": {"content_type": "pd", "binary_data_output": None}},
+        {"outputs": [{"name": "output", "parameters": None}]},
+        {"outputs": [{"name": "output", "parameters": {"content_type": "np"}}]},
+    ],
+    ids=["null", "of the inputs", "null of an output", "of an output"],
+)
+@pytest.mark.parametrize("parameters", [None, {"content_type": "np", "binary_data_size": None}])
+def test_members_that_are_null_and_content_types_change_nothing(infer, members, parameters):
+    given = {**tensor("x", "FP32", [2, 3], [1, 2, 3, 4, 5, 6]), "parameters": parameters}
+    reply = infer("total", {"inputs": [given], **members})
+    assert reply.outputs["output"]["data"] == [6.0, 15.0]
+    assert "id" not in reply.json
+
+
+def test_binary_input_may_have_null_in_place_of_data(infer):
+    image = {**binary_input("image", "FP32", [2, 3, 4, 4], IMAGES.nbytes), "data": None}
+    reply = infer("net", *binary({"inputs": [image]}, IMAGES.tobytes()))
+    assert reply.outputs["output"]["data"] == [0.0, 47.0, 48.0, 95.0]
+
+
 def test_each_entry_along_the_first_side_is_a_prediction_of_a_batch(infer):
     image = binary_input("image", "FP32", [2, 3, 4, 4], IMAGES.nbytes)
     reply = infer("net", *binary({"inputs": [image]}, IMAGES.tobytes()))
@@ -212,7 +236,11 @@ REFUSED = {
     "too few numbers": ("total", {"inputs": [tensor("x", "FP32", [1, 3], [1.0])]}, "[1, 3]"),
     "negative side": ("total", {"inputs": [tensor("x", "FP32", [-1, 3], ONE)]}, "got -1"),
     "overflowing shape": ("total", {"inputs": [tensor("x", "FP32", [2**62, 2**62], [])]}, "fewer"),
-    "huge shape without data": ("total", {"inputs": [tensor("x", "FP32", [2**40, 0], [])]}, "got"),
+    "huge shape without data": (
+        "total",
+        {"inputs": [tensor("x", "FP32", [2**40, 0], [])]},
+        "at most 16,777,216 numbers",
+    ),
     "a shape of 65 sides": ("total", {"inputs": [tensor("x", "FP32", [1] * 65, [1])]}, "32 sides"),
     "not a number": ("total", {"inputs": [tensor("x", "FP32", [1, 3], ["a", 1, 2])]}, "`float"),
     "null": ("total", {"inputs": [tensor("x", "FP32", [1, 3], [None, 1, 2])]}, "NaN"),
@@ -228,6 +256,17 @@ REFUSED = {
         "total",
         {"inputs": [{**tensor("x", "FP32", [1], []), "parameters": {"shared_memory_region": "r"}}]},
         "shared_memory_region",
+    ),
+    "neither but null": ("total", {"inputs": [tensor("x", "FP32", [3], None)]}, "neither"),
+    "content type of an input": (
+        "total",
+        {"inputs": [{**tensor("x", "FP32", [1], []), "parameters": {"content_type": "base64"}}]},
+        "one of np, str, pd, got 'base64' - at `$.inputs[0].parameters.content_type`",
+    ),
+    "content type of the inputs": (
+        "total",
+        {"inputs": [], "parameters": {"content_type": ["np"]}},
+        "one of np, str, pd, got ['np']",
     ),
     "unknown output": (
         "total",

@@ -124,6 +124,11 @@ def test_index_may_have_the_ready_models_only(client):
     assert "total" in [each["name"] for each in models]
 
 
+def test_parameters_of_the_repository_may_be_null(client):
+    response = client.post("/v2/repository/index", data='{"parameters": null}')
+    assert (response.status_code, len(response.json) > 1) == (200, True)
+
+
 def test_clients_may_not_load_models_unless_the_configuration_says_so(make_app):
     client = make_app("v2").test_client()
     for step in ("load", "unload"):

@@ -49,7 +49,27 @@ def array_of(x: Tensor["float64", "n", 2]) -> Tensor["float64", "n"]:
     return t.cast("t.Any", np.multiply(x[:, 0], x[:, 1]))
 
 
+def first_of(rows: DataFrame[Row]) -> list[float]:
+    return [float(rows["a"].iloc[0])]
+
+
+def first_rows_of(rows: DataFrame[Row]) -> DataFrame[Row]:
+    return t.cast("t.Any", rows.iloc[:1])
+
+
+def sum_of(x: Tensor["float64", "n", 2]) -> Tensor["float64", 2]:
+    return t.cast("t.Any", x.sum(0))
+
+
+def outer_of(x: Tensor["float64", "n"], y: Tensor["float64", "m"]) -> Tensor["float64", "k"]:
+    return t.cast("t.Any", np.outer(x, y).reshape(-1))
+
+
 MODELS = {
+    "first": (first_of, 1),
+    "first rows": (first_rows_of, 1),
+    "sum": (sum_of, 1),
+    "outer": (outer_of, 1),
     "table": (table_of, 1),
     "tables": (table_of, 4),
     "vector": (vector_of, 4),
@@ -111,6 +131,33 @@ def test_instances_are_predicted_without_a_waiting_thread(make_one):
         answer = stage.connect().ask(post(b'{"instances":[[1],[2]]}', "/v1/models/m:predict"))
         stage.until(lambda: not gateway.slots.busy)
     assert (answer.status, json.loads(answer.body)) == (200, {"predictions": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("model", "instances", "predicted"),
+    [
+        ("first", [{"a": 1}] * 3, 1),
+        ("first rows", [{"a": 1}] * 3, 1),
+        ("sum", [[1, 2]] * 3, 2),
+    ],
+)
+@pytest.mark.parametrize("url", ["/v1/models/m:predict", "/vertex"])
+def test_model_that_returns_another_number_of_predictions_has_failed(
+    make_one, monkeypatch, caplog, url, model, instances, predicted
+):
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/vertex")
+    client = make_one(model, "kserve").test_client()
+    refused = client.post(url, json={"instances": instances})
+    assert (refused.status_code, "request id" in refused.json["error"]) == (500, True)
+    assert f"got 3 instances at once and returned {predicted} predictions" in caplog.text
+    one = client.post(url, json={"instances": instances[:predicted]})
+    assert (one.status_code, len(one.json["predictions"])) == (200, predicted)
+
+
+def test_arrays_of_different_lengths_are_one_prediction(make_one):
+    client = make_one("outer", "kserve").test_client()
+    response = client.post("/v1/models/m:predict", json={"instances": {"x": [1, 2], "y": [3]}})
+    assert (response.status_code, response.json) == (200, {"predictions": [3.0, 6.0]})
 
 
 @pytest.mark.parametrize(
@@ -252,6 +299,7 @@ def test_nan_where_no_value_may_miss_and_broken_json_are_refused(make_one, text)
             "each column once, got 'a' twice - at `$.dataframe_split.columns`",
             id="twice",
         ),
+        pytest.param({"inputs": {}}, "a list of values for each input, got none", id="no inputs"),
         pytest.param({"inputs": {"a": [1], "b": [1, 2]}}, "same length", id="lengths"),
         pytest.param({"inputs": {"a": [1], "b": ["x"]}}, "$.inputs[0].b", id="does not fit"),
     ],
@@ -331,6 +379,11 @@ URLS = {
         ("gzip", gzip.compress, 200),
         ("deflate", zlib.compress, 200),
         ("identity", bytes, 200),
+        ("gzip", lambda body: gzip.compress(body[:9]) + gzip.compress(body[9:]), 200),
+        ("gzip", lambda body: gzip.compress(body) + b"more", 400),
+        ("gzip", lambda body: gzip.compress(b"") * 10_000 + gzip.compress(body), 413),
+        ("gzip", lambda body: gzip.compress(body)[:-1], 400),
+        ("deflate", lambda body: zlib.compress(body)[:-1], 400),
         ("gzip", bytes, 400),
         ("br", bytes, 415),
         ("gzip, gzip", gzip.compress, 415),

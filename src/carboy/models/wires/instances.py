@@ -89,9 +89,22 @@ def read_one(model: Model, data: bytes, path: str) -> Arguments:
         raise exc.below(path) from None
 
 
-def encode_predictions(model: Model, result: t.Any) -> Encoded:
+def number_in(arguments: Arguments | list[Arguments]) -> int | None:
+    """Return how many instances `arguments_of` has read; None if several arrays, which are not of
+    the same length, are the input of one prediction.
+    """
+    if isinstance(arguments, list):
+        return len(arguments)
+    lengths = {len(each) for each in arguments.values() if hasattr(each, "__len__")}
+    return lengths.pop() if len(lengths) == 1 else None
+
+
+def encode_predictions(model: Model, result: t.Any, number: int | None = None) -> Encoded:
     """Encode the result, or the results, of a request as the body of its response, in which the
     JSON list `predictions` has an entry per instance.
+
+    Args:
+        number: the number of instances; None if it is not known.
 
     Raises:
         AnswerError: a result does not fit the return type, or there is not one per instance.
@@ -103,5 +116,11 @@ def encode_predictions(model: Model, result: t.Any) -> Encoded:
         raise AnswerError(
             f"Model {model.name!r} takes all instances of a request at once, so `predict` must"
             " return a list, an array or a table with one entry per instance."
+        )
+    predicted = len(_decode_list(found)) if number is not None else None
+    if predicted != number:
+        raise AnswerError(
+            f"Model {model.name!r} got {number:,} instances at once and returned {predicted:,}"
+            " predictions. Return one entry per instance, or serve the model at its own URL."
         )
     return Encoded(b'{"predictions":' + found + b"}", JSON)

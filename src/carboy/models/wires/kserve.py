@@ -17,7 +17,7 @@ import msgspec
 from carboy.access.accessdeclaration import Purpose
 
 from ..view import add_protocol
-from .instances import arguments_of, encode_predictions, read_body
+from .instances import arguments_of, encode_predictions, number_in, read_body
 from .shared import (
     ALL_MODELS,
     MODEL_PROBE,
@@ -57,10 +57,12 @@ class KServeProtocol(ProtocolWithoutStreams):
 
     def decode(self, model: Model, request: PredictionRequest) -> Arguments | list[Arguments]:
         asked = read_body(self.body(model, request), self.request_type)
-        return arguments_of(model, bytes(asked.instances), "$.instances")
+        arguments = arguments_of(model, bytes(asked.instances), "$.instances")
+        request.state = number_in(arguments)
+        return arguments
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
-        return encode_predictions(model, result)
+        return encode_predictions(model, result, request.state)
 
 
 def install(app: ModelApp) -> None:

@@ -39,8 +39,6 @@ from .shared import ProtocolWithoutStreams
 from .tensorsignature import TensorSignature
 
 if t.TYPE_CHECKING:
-    from collections import abc as cabc
-
     from ..host import ModelApp
     from ..model import Model
     from ..protocol import PredictionRequest
@@ -52,8 +50,9 @@ NAME = "v2"
 _LENGTH_HEADER = "Inference-Header-Content-Length"
 _BINARY_TYPE = "application/octet-stream"
 _SIZE, _BINARY, _BINARY_OUTPUT = "binary_data_size", "binary_data", "binary_data_output"
-# Clients for MLServer say in `content_type` what a tensor contains. It contains these anyway.
-_CONTENT_TYPES = ("np", "str")
+# Clients for MLServer say in `content_type` what a tensor, or all inputs together, contain:
+# numbers, texts, columns of a table. They are read as what the model takes anyway.
+_CONTENT_TYPE, _CONTENT_TYPES = "content_type", ("np", "str", "pd")
 
 
 def install(app: ModelApp) -> None:
@@ -74,26 +73,32 @@ def version_of(model: Model, version: ModelVersion | None = None) -> str:
     return "1" if model.version is None else str(model.version)
 
 
+# Clients write members that they do not set as null.
 class InferInput(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, t.Any] = {}
+    parameters: dict[str, t.Any] | None = None
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def has_data(self) -> bool:
+        return self.data is not msgspec.UNSET and self.data != _NULL
 
 
 class InferOutput(msgspec.Struct, forbid_unknown_fields=True):
     name: str
-    parameters: dict[str, t.Any] = {}
+    parameters: dict[str, t.Any] | None = None
 
 
 class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
     inputs: list[InferInput]
-    id: str = ""
-    parameters: dict[str, t.Any] = {}
+    id: str | None = None
+    parameters: dict[str, t.Any] | None = None
     outputs: list[InferOutput] | None = None
 
 
+_NULL: t.Final = msgspec.Raw(b"null")
 _decode_request = msgspec.json.Decoder(InferRequest).decode
 
 
@@ -230,13 +235,8 @@ def _tensors(inputs: list[InferInput], binary: memoryview) -> dict[str, t.Any]:
 
 def _binary_size(given: InferInput, path: str) -> int | None:
     """Return the size of an input's binary data; None if its data is JSON."""
-    for name, value in given.parameters.items():
-        if name == "content_type" and value in _CONTENT_TYPES:
-            continue
-        if name != _SIZE:
-            raise _unsupported(f"{path}.parameters", name, value, (_SIZE,))
-    size = given.parameters.get(_SIZE)
-    if (size is None) == (given.data is msgspec.UNSET):
+    size = _parameter(given.parameters, _SIZE, f"{path}.parameters")
+    if (size is None) != given.has_data:
         both = "both" if size is not None else "neither"
         raise InputError.at(path, expected=f"either `data` or the parameter {_SIZE}", got=both)
     if size is not None and (type(size) is not int or size < 0):
@@ -286,12 +286,10 @@ def _raw_shape(spec: TensorSpec, size_bytes: int) -> tuple[int, ...]:
 
 def _wanted(asked: InferRequest, signature: TensorSignature) -> Wanted:
     """Check what a request says about its response."""
-    for name, value in asked.parameters.items():
-        if name != _BINARY_OUTPUT:
-            raise _unsupported("$.parameters", name, value, (_BINARY_OUTPUT,))
     binary = _flag(asked.parameters, _BINARY_OUTPUT, "$.parameters", default=False)
+    request_id = asked.id or ""
     if not asked.outputs:
-        return Wanted(asked.id, None, binary)
+        return Wanted(request_id, None, binary)
     names = [spec.name for spec in signature.outputs]
     outputs = {}
     for i, each in enumerate(asked.outputs):
@@ -302,24 +300,39 @@ def _wanted(asked: InferRequest, signature: TensorSignature) -> Wanted:
                 expected=f"one of {', '.join(map(repr, names))}",
                 got=repr(each.name),
             )
-        for name, value in each.parameters.items():
-            if name != _BINARY:
-                raise _unsupported(f"{path}.parameters", name, value, (_BINARY,))
         outputs[each.name] = _flag(each.parameters, _BINARY, f"{path}.parameters", default=binary)
-    return Wanted(asked.id, outputs, binary)
+    return Wanted(request_id, outputs, binary)
 
 
-def _flag(parameters: dict[str, t.Any], name: str, path: str, *, default: bool) -> bool:
-    value = parameters.get(name, default)
+def _flag(parameters: dict[str, t.Any] | None, name: str, path: str, *, default: bool) -> bool:
+    value = _parameter(parameters, name, path)
+    if value is None:
+        return default
     if not isinstance(value, bool):
         raise InputError.at(f"{path}.{name}", expected="true or false", got=repr(value)[:40])
     return value
 
 
-def _unsupported(path: str, name: str, value: t.Any, known: cabc.Sequence[str]) -> InputError:
+def _parameter(parameters: dict[str, t.Any] | None, known: str, path: str) -> t.Any:
+    """Return the value of the only parameter that is supported at a place; None if it is not
+    given.
+    """
+    for name, value in (parameters or {}).items():
+        if name == _CONTENT_TYPE and value is not None and value not in _CONTENT_TYPES:
+            raise InputError.at(
+                f"{path}.{name}",
+                expected=f"one of {', '.join(_CONTENT_TYPES)}",
+                got=repr(value)[:40],
+            )
+        if value is not None and name not in (known, _CONTENT_TYPE):
+            raise _unsupported(path, name, value, known)
+    return (parameters or {}).get(known)
+
+
+def _unsupported(path: str, name: str, value: t.Any, known: str) -> InputError:
     return InputError.at(
         path,
-        expected=f"no other parameter than {', '.join(known)}",
+        expected=f"no other parameter than {known}",
         got=f"{name} = {value!r}"[:80],
         hint="This server has none of Triton's extensions for shared memory, sequences, priorities,"
         " timeouts and classification.",

@@ -283,6 +283,8 @@ def _asked(known: str = "") -> bool:
     # Clients do not send the Content-Type of JSON.
     body = request.get_json(force=True, silent=True) if request.get_data() else {}
     found = body.get("parameters", body) if isinstance(body, dict) else None
+    if found is None and isinstance(body, dict):
+        found = {}
     if not isinstance(found, dict) or set(found) - {known}:
         wanted = f'only the flag "{known}"' if known else "no parameters"
         raise WireProblem(400, f"Expected a JSON object with {wanted}, or an empty body.")
