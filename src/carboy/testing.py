@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 import werkzeug.test
 from click.testing import CliRunner, Result
 from werkzeug.datastructures import MultiDict
+from werkzeug.http import dump_cookie
 from werkzeug.test import Client
 from werkzeug.wrappers import Request as BaseRequest
 
@@ -32,6 +33,10 @@ if t.TYPE_CHECKING:
     from .app import Carboy
     from .contract.operation import Operation
     from .sessions import SessionMixin
+
+
+# Key in the environ of a request for the cookies that are sent with this request alone.
+_COOKIES = "carboy.testing.cookies"
 
 
 class EnvironBuilder(werkzeug.test.EnvironBuilder):
@@ -271,7 +276,7 @@ class FlaskClient(Client):
                 f" {wanted})."
             )
         names = {*operation.bound}
-        path = self._path_of(
+        url, path_query = self._url_of(
             endpoint, operation, {k: v for k, v in arguments.items() if k not in names}, method
         )
         sent = compose(
@@ -279,30 +284,45 @@ class FlaskClient(Client):
             {k: v for k, v in arguments.items() if k in names},
             by_name=declared(self.application.view_functions[endpoint], "model") is not None,
         )
-        query = [*path[1], *sent.query]
+        query = [*path_query, *sent.query]
         headers = [*sent.headers, *([("X-API-Key", _key)] if _key is not None else [])]
-        for name, text in sent.cookies:
-            self.set_cookie(name, text)
-        try:
-            response = self.open(
-                path[0],
-                method=method,
-                query_string=MultiDict(query) if query else None,
-                headers=headers,
-                data=sent.data,
-                content_type=sent.content_type,
-            )
-        finally:
-            for name, _ in sent.cookies:
-                self.delete_cookie(name)
+        response = self.open(
+            url,
+            method=method,
+            query_string=MultiDict(query) if query else None,
+            headers=headers,
+            data=sent.data,
+            content_type=sent.content_type,
+            environ_overrides={_COOKIES: sent.cookies} if sent.cookies else None,
+        )
         if response.status_code >= 400:
             raise CallError(endpoint, response)
         _refuse_unfinished(endpoint, response)
         return value_of(operation, response.mimetype or "", response.get_data())
 
-    def _path_of(
+    def _add_cookies_to_wsgi(self, environ: WSGIEnvironment) -> None:
+        """Set the header Cookie of a request: the cookies that are arguments of `call`, then those
+        of the client that have other names.
+        """
+        arguments: list[tuple[str, str]] = environ.pop(_COOKIES, [])
+        super()._add_cookies_to_wsgi(environ)
+        if not arguments:
+            return
+        names = {name for name, _ in arguments}
+        own = environ.get("HTTP_COOKIE", "").split("; ")
+        environ["HTTP_COOKIE"] = "; ".join(
+            [
+                *(dump_cookie(name, text, path=None) for name, text in arguments),
+                *(each for each in own if each and each.partition("=")[0] not in names),
+            ]
+        )
+
+    def _url_of(
         self, endpoint: str, operation: Operation, values: dict[str, t.Any], method: str
     ) -> tuple[str, list[tuple[str, str]]]:
+        """Return the URL of a view below the app's root, and its query. The URL has a scheme and a
+        host if the view has a host or a subdomain of its own.
+        """
         app = self.application
         rules = [r for r in app.url_map.iter_rules(endpoint) if method in (r.methods or {method})]
         with app.test_request_context():
@@ -316,7 +336,8 @@ class FlaskClient(Client):
                 )
             url = urlsplit(app.url_for(endpoint, _method=method, **values))
         root = app.config["APPLICATION_ROOT"].rstrip("/")
-        return url.path.removeprefix(root), parse_qsl(url.query)
+        place = url._replace(path=url.path.removeprefix(root), query="").geturl()
+        return place, parse_qsl(url.query)
 
     def __enter__(self) -> t.Self:
         if self.preserve_context:

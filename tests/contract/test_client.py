@@ -8,7 +8,7 @@ import msgspec
 import pydantic
 import pytest
 
-from carboy import Body, Cookie, Form, Header, Image, Query, Upload, abort
+from carboy import Body, Carboy, Cookie, Form, Header, Image, Query, Upload, abort, request
 from carboy.testing import CallError
 from carboy.views import MethodView
 
@@ -282,3 +282,52 @@ def test_fields_of_a_pydantic_model_are_sent_by_the_names_that_it_reads(app, cli
     assert [each["name"] for each in paths["get"]["parameters"]] == ["q", "num", "in"]
     (media,) = paths["post"]["requestBody"]["content"].values()
     assert media["schema"]["required"] == ["q", "num", "in"]
+
+
+def cookies_of(app) -> None:
+    @app.get("/cookies")
+    def cookies(lang: t.Annotated[str, Cookie()] = "none") -> dict[str, str]:
+        return {**request.cookies, "lang": lang}
+
+
+@pytest.mark.parametrize("server_name", [None, "shop.example", "shop.example:8000"])
+@pytest.mark.parametrize("text", ["fr", 'a "b"; c=d, ä'])
+def test_cookie_is_sent_to_the_host_of_the_app_with_one_request(app, server_name, text):
+    app.config["SERVER_NAME"] = server_name
+    cookies_of(app)
+    for client in (app.test_client(), app.test_client(use_cookies=False)):
+        assert client.call("cookies", lang=text) == {"lang": text}
+        assert client.get("/cookies").json == {"lang": "none"}
+
+
+def test_cookies_of_the_client_stay_and_are_sent_with_those_of_a_call(app, client):
+    cookies_of(app)
+    client.set_cookie("lang", "de")
+    client.set_cookie("theme", "dark")
+    assert client.call("cookies", lang="fr") == {"lang": "fr", "theme": "dark"}
+    assert client.call("cookies") == {"lang": "de", "theme": "dark"}
+
+
+def where(user: str = "nobody") -> str:
+    return f"{user} {request.url}"
+
+
+@pytest.mark.parametrize("root", ["/", "/shop"])
+def test_view_with_a_subdomain_is_called_at_its_host(root):
+    app = Carboy("shop", subdomain_matching=True)
+    app.config.update(
+        SERVER_NAME="shop.example", APPLICATION_ROOT=root, PREFERRED_URL_SCHEME="https"
+    )
+    app.add_url_rule("/here", "here", where)
+    app.add_url_rule("/there", "there", where, subdomain="api")
+    app.add_url_rule("/to", "of_user", where, subdomain="<user>")
+    client, folder = app.test_client(), root.rstrip("/")
+    assert client.call("here") == f"nobody https://shop.example{folder}/here"
+    assert client.call("there") == f"nobody https://api.shop.example{folder}/there"
+    assert client.call("of_user", user="ada") == f"ada https://ada.shop.example{folder}/to"
+
+
+def test_view_with_a_host_is_called_at_its_host():
+    app = Carboy("shop", host_matching=True, static_host="static.example")
+    app.add_url_rule("/", "api", where, host="api.example")
+    assert app.test_client().call("api") == "nobody http://api.example/"

@@ -101,6 +101,7 @@ def test_static_files_can_be_left_to_the_app(app):
             {"upstreams": ["x:1", "unix:/run/a\nb"]},
             "expected an address, such as 127.0.0.1:8000 or",
         ),
+        ({"upstreams": ["127.0.0.1:0"]}, "--upstream '127.0.0.1:0': expected a port from 1"),
         ({"listen": "a b:80"}, "--listen 'a b:80': expected an address"),
         ({"listen_tls": "a\nb:80"}, "expected an address, such as 127.0.0.1:8000 or"),
         ({"listen": "http"}, "--listen: 'http' is not an address"),
@@ -114,6 +115,15 @@ def test_option_that_is_not_valid_is_refused_by_name(app, options, words):
     with pytest.raises(DeploymentError) as info:
         make_website(facts_of(app), **options)
     assert words in str(info.value)
+
+
+def test_port_that_changes_at_each_start_is_refused_unless_an_upstream_is_named(app):
+    facts = facts_of(app, port=0)
+    with pytest.raises(
+        DeploymentError, match=r"would listen on 127\.0\.0\.1:0: the system chooses"
+    ):
+        make_website(facts)
+    assert make_website(facts, upstreams=["127.0.0.1:8000"])
 
 
 def test_app_whose_server_speaks_https_itself_is_refused(app, tmp_path):

@@ -90,6 +90,12 @@ def test_number_of_workers_follows_the_platform_s_variable(project, monkeypatch)
     assert gunicorn()["workers"] == 3
 
 
+def test_empty_number_of_workers_counts_as_none(project, monkeypatch):
+    project(MODEL)
+    monkeypatch.setenv("WEB_CONCURRENCY", "")
+    assert gunicorn()["workers"] == 1
+
+
 def test_factory_is_called_by_the_server(project):
     project(FACTORY)
     assert gunicorn()["wsgi_app"] == "app:create_app()"
@@ -212,6 +218,7 @@ def test_options_override_the_environment(project, monkeypatch):
         (["--workers", "0"], "Setting 'workers': expected at least 1, got 0."),
         (["--threads", "0"], "'threads': expected"),
         (["--bind", "nowhere"], "'nowhere' is not an address"),
+        (["--bind", "127.0.0.1:0"], "would listen on 127.0.0.1:0"),
         (["x.wsgi"], "x.wsgi is not a module"),
     ],
 )

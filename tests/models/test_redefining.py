@@ -42,6 +42,19 @@ def test_redefined_model_replaces_the_old_one(notebook):
     assert len(notebook.models) == 1
 
 
+def test_health_page_of_a_protocol_is_about_the_new_model(monkeypatch):
+    monkeypatch.setattr(sys, "ps1", "In : ", raising=False)
+    app = Carboy("notebook")
+    app.config["MODEL_PROTOCOLS"] = ["sagemaker"]
+    client = app.test_client()
+    for _ in range(2):
+        app.model("/length")(model())
+        assert client.get("/ping").status_code == 503
+        app.models["length"].load()
+        assert client.get("/ping").status_code == 200
+    app.models.close()
+
+
 def test_model_may_be_added_after_the_first_request(notebook):
     notebook.model("/twice")(model(name="Twice", factor=2))
     assert notebook.test_client().call("twice", text="abc") == 6

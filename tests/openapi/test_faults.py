@@ -160,6 +160,27 @@ def test_security_scheme_that_nothing_declares_is_a_fault(config, marks, yaml, p
     assert "Declared: 'key'." in record.getMessage()
 
 
+@pytest.mark.parametrize(
+    ("yaml", "target"),
+    [
+        ("parameters: [{$ref: '#/parameters/page'}]", "#/components/parameters/page"),
+        ("responses: {200: {$ref: '#/responses/found'}}", "#/components/responses/found"),
+    ],
+    ids=["parameter", "response"],
+)
+def test_reference_to_what_nothing_defines_is_a_fault(yaml, target, caplog):
+    app = app_with(with_yaml(yaml))
+    app.openapi()
+    (record,) = caplog.records
+    assert f"lacks {target!r} of 'faulty' (" in record.getMessage()
+    app.config["OPENAPI_TEMPLATE"] = {
+        "parameters": {"page": {"in": "query", "name": "page", "type": "integer"}},
+        "responses": {"found": {"description": "It is there."}},
+    }
+    openapi_spec_validator.validate(app.openapi())
+    assert not app._documentation_faults
+
+
 def test_yaml_without_pyyaml_is_left_out_of_the_document(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "yaml", None)
     app = app_with(with_yaml("tags: [a]"))

@@ -274,6 +274,42 @@ def test_template_adds_to_paths_of_views(app):
     assert [one["schema"] for one in described["parameters"]] == [{"type": "string", "enum": ["a"]}]
 
 
+def test_view_uses_reusable_parts_of_the_template(app):
+    app.config["OPENAPI_TEMPLATE"] = {
+        "definitions": {
+            "Pet": {
+                "type": "object",
+                "discriminator": "kind",
+                "required": ["kind"],
+                "properties": {"kind": {"type": "string"}},
+            }
+        },
+        "parameters": {
+            "pet": {"in": "body", "name": "pet", "schema": {"$ref": "#/definitions/Pet"}}
+        },
+        "components": {
+            "parameters": {
+                "page": {
+                    "in": "query",
+                    "name": "page",
+                    "schema": {"type": "integer", "minimum": 0, "exclusiveMinimum": True},
+                }
+            }
+        },
+    }
+    references = ["#/parameters/pet", "#/components/parameters/page"]
+    specification = {"parameters": [{"$ref": target} for target in references]}
+    app.add_url_rule("/a", "a", swag_from(specification)(lambda: ""), methods=["POST"])
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    operation = document["paths"]["/a"]["post"]
+    assert operation["parameters"] == [{"$ref": "#/components/parameters/page"}]
+    (media,) = operation["requestBody"]["content"].values()
+    assert media["schema"] == {"$ref": "#/components/schemas/Pet"}
+    page = document["components"]["parameters"]["page"]
+    assert page["schema"] == {"type": "integer", "exclusiveMinimum": 0}
+
+
 def test_rule_for_a_method_that_the_class_lacks_is_left_out(app):
     class Users(MethodView):
         def get(self): ...

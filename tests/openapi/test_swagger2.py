@@ -9,11 +9,11 @@ from carboy.openapi.swagger2 import convert_operation, convert_schema, convert_t
 
 
 def converted(spec):
-    schemas = {}
+    top = {}
     before = copy.deepcopy(spec)
-    operation = convert_operation(spec, schemas)
+    operation = convert_operation(spec, top)
     assert spec == before, "what was given was changed"
-    return operation, schemas
+    return operation, top["components"]["schemas"]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,27 @@ def test_responses_get_content_types_from_produces_and_text_keys():
             {"$ref": "#/definitions/A", "nullable": True},
             {"anyOf": [{"$ref": "#/components/schemas/A"}, {"type": "null"}]},
         ),
+        (
+            {"allOf": [{"$ref": "#/definitions/A"}], "nullable": True, "description": "a"},
+            {
+                "anyOf": [{"allOf": [{"$ref": "#/components/schemas/A"}]}, {"type": "null"}],
+                "description": "a",
+            },
+        ),
+        (
+            {"oneOf": [{"type": "string"}, {"type": "integer"}], "x-nullable": True},
+            {
+                "anyOf": [
+                    {"oneOf": [{"type": "string"}, {"type": "integer"}]},
+                    {"type": "null"},
+                ]
+            },
+        ),
+        ({"discriminator": "kind"}, {"discriminator": {"propertyName": "kind"}}),
+        (
+            {"default": {"nullable": True}, "x-own": {"example": 1}},
+            {"default": {"nullable": True}, "x-own": {"example": 1}},
+        ),
         ({"minimum": 1, "exclusiveMinimum": True}, {"exclusiveMinimum": 1}),
         ({"minimum": 1, "exclusiveMinimum": False}, {"minimum": 1}),
         ({"type": "string", "example": "a"}, {"type": "string", "examples": ["a"]}),
@@ -151,7 +172,8 @@ def test_responses_get_content_types_from_produces_and_text_keys():
         ),
     ],
     ids=[
-        *("file", "nullable", "nullable reference", "exclusive", "not exclusive", "example"),
+        *("file", "nullable", "nullable reference", "nullable allOf", "nullable oneOf"),
+        *("discriminator", "values", "exclusive", "not exclusive", "example"),
         *("required of a property", "properties with such names", "bare name", "schema in items"),
     ],
 )
@@ -201,6 +223,100 @@ def test_top_of_a_document_is_converted():
             },
         },
     }
+
+
+NULLABLE = {"type": "string", "nullable": True}
+CONTENT = {"content": {"application/json": {"schema": NULLABLE}}}
+PARAMETER = {"in": "query", "name": "q", "schema": NULLABLE}
+OPERATION = {"parameters": [PARAMETER], "requestBody": CONTENT, "responses": {"200": CONTENT}}
+
+
+def has_old_keywords(node) -> bool:
+    if isinstance(node, dict):
+        return "nullable" in node or any(map(has_old_keywords, node.values()))
+    return isinstance(node, list) and any(map(has_old_keywords, node))
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        ("schemas", NULLABLE),
+        ("parameters", PARAMETER),
+        ("parameters", {"in": "query", "name": "q", **CONTENT}),
+        ("headers", {"schema": NULLABLE}),
+        ("responses", {"description": "", **CONTENT, "headers": {"X-A": {"schema": NULLABLE}}}),
+        ("requestBodies", CONTENT),
+        ("callbacks", {"{$request.query.url}": {"post": OPERATION}}),
+        ("pathItems", {"parameters": [PARAMETER], "get": OPERATION}),
+    ],
+    ids=[
+        *("schemas", "parameters", "parameters with content", "headers", "responses"),
+        *("requestBodies", "callbacks", "pathItems"),
+    ],
+)
+def test_components_of_every_kind_are_converted(kind, part):
+    given = {"components": {kind: {"A": part}}}
+    for top in (convert_template(given), {}):
+        convert_operation(given, top)
+        assert top["components"][kind]["A"]
+        assert not has_old_keywords(top["components"])
+
+
+def test_schema_whose_id_is_its_name_does_not_refer_to_itself():
+    top = convert_template({"definitions": {"A": {"id": "A", "type": "string"}}})
+    assert top["components"]["schemas"] == {"A": {"type": "string"}}
+
+
+def test_parameters_and_callbacks_of_paths_are_converted():
+    item = {
+        "parameters": [PARAMETER],
+        "head": OPERATION,
+        "post": {**OPERATION, "callbacks": {"done": {"{$request.query.url}": {"put": OPERATION}}}},
+    }
+    paths = convert_template({"paths": {"/a": item}})["paths"]
+    assert paths["/a"]["parameters"][0]["schema"] == {"type": ["string", "null"]}
+    assert paths["/a"]["post"]["callbacks"]["done"]["{$request.query.url}"]["put"]
+    assert not has_old_keywords(paths)
+
+
+BODIES = {
+    "pet": {"in": "body", "name": "pet", "schema": {"type": "object"}, "required": True},
+    "note": {"in": "formData", "name": "note", "type": "string"},
+    "page": {"in": "query", "name": "page", "type": "integer"},
+}
+
+
+def references(*names):
+    return [{"$ref": f"#/parameters/{name}"} for name in names]
+
+
+def test_operation_uses_bodies_and_media_types_of_the_template():
+    top = convert_template({"parameters": BODIES, "consumes": ["text/json"], "produces": "a/b"})
+    assert list(top["components"]["parameters"]) == ["page"]
+    responses = {"200": {"schema": {"type": "string"}}}
+    operation = convert_operation(
+        {"parameters": references("pet", "page"), "responses": responses}, top
+    )
+    assert operation["parameters"] == [{"$ref": "#/components/parameters/page"}]
+    assert operation["requestBody"] == {
+        "content": {"text/json": {"schema": {"type": "object"}}},
+        "required": True,
+    }
+    assert list(operation["responses"]["200"]["content"]) == ["a/b"]
+    own = {"consumes": ["multipart/form-data"], "parameters": references("note")}
+    (media,) = convert_operation(own, top)["requestBody"]["content"].values()
+    assert media["schema"]["properties"] == {"note": {"type": "string"}}
+
+
+def test_body_of_a_path_is_the_body_of_its_operations():
+    own = {"in": "body", "name": "own", "schema": {"type": "array"}}
+    item = {"parameters": references("pet"), "put": {}, "post": {"parameters": [own]}}
+    top = convert_template({"parameters": BODIES, "paths": {"/a": item}})
+    kinds = {
+        method: operation["requestBody"]["content"]["application/json"]["schema"]["type"]
+        for method, operation in top["paths"]["/a"].items()
+    }
+    assert kinds == {"put": "object", "post": "array"}
 
 
 def test_parameter_that_is_not_a_mapping_is_named_in_the_error():

@@ -49,6 +49,8 @@ KEYS = built_in_types()
         (str | list[str], "a,b", ["a", "b"]),
         (str | tuple[str, str], "hello, world", "hello, world"),
         (str | list[int], "5", "5"),
+        (str, "None", "None"),
+        (KEYS["SESSION_COOKIE_SAMESITE"], "None", "None"),
         (str | list[int], "[5]", [5]),
         (str | list[int], "[5", "[5"),
         (bytes | set[str] | None, "a,b", b"a,b"),
@@ -82,6 +84,9 @@ def test_text_becomes_a_list_or_what_else_the_key_may_be(annotation, text, value
         ),
         (list[t.Any], "a,b", "expected list[Any]"),
         (list[dict[str, int]], "a,b", "expected list[dict[str, int]]"),
+        (KEYS["MAX_CONTENT_LENGTH"], "None", "expected int or null"),
+        (KEYS["SERVER_NAME"], "None", "expected str or null"),
+        (KEYS["TRUSTED_HOSTS"], "None", "expected list[str] or null"),
     ],
 )
 def test_text_that_is_no_list_of_the_type_is_refused(annotation, text, message):

@@ -14,6 +14,7 @@ import pytest
 from carboy import Carboy
 from carboy.core.masking import MASK, mask_text
 from carboy.errors import ProjectError
+from carboy.project.configproblems import problems_of
 from carboy.project.loader import project_root
 
 LAYERS = [
@@ -297,6 +298,46 @@ def test_value_that_would_fail_in_a_request_is_refused(project, key, message):
     project.setenv(**{f"CARBOY_{key}": "foo"})
     with pytest.raises(ProjectError, match=f"{message}.*got.*foo"):
         project.load()
+
+
+NO_LIMIT = r"expected a number from 0 on, or None for no limit, got -1\.$"
+UNUSABLE = [
+    ("TRUSTED_HOSTS", "*", r"'\*' is no host.* '\.a\.org' for all its subdomains"),
+    ("TRUSTED_HOSTS", "a.org,*.a.org", r"'\*\.a\.org' is no host"),
+    ("TRUSTED_HOSTS", "http://a.org", "'http://a.org' is no host"),
+    ("TRUSTED_HOSTS", "a..org", r"'a\.\.org' is no host"),
+    ("TRUSTED_HOSTS", ".", r"'\.' is no host"),
+    ("MAX_CONTENT_LENGTH", "-1", NO_LIMIT),
+    ("MAX_FORM_MEMORY_SIZE", "-1", NO_LIMIT),
+    ("MAX_FORM_PARTS", "-1", NO_LIMIT),
+    ("PERMANENT_SESSION_LIFETIME", "nan", "expected a number of seconds, got nan"),
+    ("SEND_FILE_MAX_AGE_DEFAULT", "inf", "expected a number of seconds, got inf"),
+]
+
+
+@pytest.mark.parametrize(("key", "text", "message"), UNUSABLE)
+def test_value_with_which_every_request_fails_is_refused(project, key, text, message):
+    project.setenv(**{f"CARBOY_{key}": text})
+    with pytest.raises(
+        ProjectError, match=f"{key} from environment variable CARBOY_{key}: {message}"
+    ):
+        project.load()
+
+
+def test_unusable_value_that_code_assigns_is_a_problem(project):
+    app = project.load()
+    app.config.update(TRUSTED_HOSTS=["*"], MAX_CONTENT_LENGTH=-1, MAX_FORM_PARTS=0)
+    limit, hosts = map(str, problems_of(app.config))
+    assert "MAX_CONTENT_LENGTH from" in limit
+    assert "TRUSTED_HOSTS from" in hosts
+
+
+@pytest.mark.parametrize(
+    "hosts", ["a.org,.b.org", "[::1],[::1]:80,::1", "a.org:8000", "bücher.example", "my_host"]
+)
+def test_hosts_that_can_match_a_request_are_taken(project, hosts):
+    project.setenv(CARBOY_TRUSTED_HOSTS=hosts)
+    assert project.load().config["TRUSTED_HOSTS"] == hosts.split(",")
 
 
 def test_variables_that_others_read_set_no_key(project):
@@ -953,11 +994,11 @@ def test_variable_has_the_type_of_the_value_that_a_file_has(project, name, text,
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("PORT", "x", "expected int or float or None, as in config.py:1, got text 'x'"),
-        ("TLS", "flase", "expected bool or None, as in config.py:2, got text 'flase'"),
-        ("SIZES", "2,3", "expected list[Any] or None, as in config.py:4"),
-        ("OPTIONS", "x", "expected dict[str, Any] or None, as in config.py:5"),
-        ("OPTIONS__depth", "x", "expected int or float or None, as it has been, got text 'x'"),
+        ("PORT", "x", "expected int or float or null, as in config.py:1, got text 'x'"),
+        ("TLS", "flase", "expected bool or null, as in config.py:2, got text 'flase'"),
+        ("SIZES", "2,3", "expected list[Any] or null, as in config.py:4"),
+        ("OPTIONS", "x", "expected dict[str, Any] or null, as in config.py:5"),
+        ("OPTIONS__depth", "x", "expected int or float or null, as it has been, got text 'x'"),
     ],
 )
 def test_variable_of_another_type_than_a_file_has_is_refused(project, name, text, words):

@@ -34,7 +34,33 @@ FILES: dict[str, tuple[bytes, str]] = {
     "text with a control character": (b"a" * 5000 + b"\x01", "application/octet-stream"),
     "text with colours of a terminal": (b"\x1b[31mred\x1b[0m\t\f\r\n", "text/plain"),
     "SVG": (b"  <svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"),
+    "SVG after a comment": (b"<!-- made by X -->\n<svg/>", "image/svg+xml"),
+    "SVG after a long comment": (
+        b"<?xml version='1.0'?><!--%b--><svg/>" % bytes([32] * 900),
+        "image/svg+xml",
+    ),
+    "SVG with a document type": (b"<!DOCTYPE svg PUBLIC 'x'>\n<svg/>", "image/svg+xml"),
+    "SVG with entities": (
+        b"<!DOCTYPE svg [%b]><svg/>" % (b"<!ENTITY a 'b'>" * 40),
+        "image/svg+xml",
+    ),
+    "SVG with many entities": (
+        b"<!DOCTYPE svg [%b]><svg/>" % (b"<!ENTITY a 'b'>" * 400),
+        "image/svg+xml",
+    ),
+    "SVG with a style sheet": (b"<?xml-stylesheet href='a'?><svg/>", "image/svg+xml"),
+    "SVG with a prefix": (b"<svg:svg xmlns:svg='x'/>", "image/svg+xml"),
     "HTML": (b"<HTML><body>", "text/html"),
+    "HTML with a picture": (b"<!doctype html><html><svg/>", "text/html"),
+    "HTML after a comment": (b"<!-- a --><html>", "text/html"),
+    "Markdown with a comment": (b"<!-- lint: off -->\n# SVG\nas <svg>", "text/plain"),
+    "PHP": (b"<?php echo 1 ?><html>", "text/plain"),
+    "text that begins like MP3": (b"ID3 is a classic decision tree algorithm.", "text/plain"),
+    "text that begins like Parquet": (b"PAR1 text", "text/plain"),
+    "text that begins like Ogg": (b"OggS", "text/plain"),
+    "text that begins like FLAC": (b"fLaC or MP3?", "text/plain"),
+    "FLAC": (b"fLaC\0\0\0\x22\x10\0\x10\0", "audio/flac"),
+    "PDF of text": (b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\n", "application/pdf"),
     "XML": (b"<?xml version='1.0'?><a/>", "text/html"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import itertools
+import math
 import os
 import stat
 import struct
@@ -13,6 +14,7 @@ import threading
 import time
 import typing as t
 
+import numpy as np
 import pytest
 from polling import wait_until
 from werkzeug.datastructures import FileStorage
@@ -97,6 +99,29 @@ def test_view_can_read_the_file_after_it_was_saved(folder, picture):
     file = sent(picture(), "a.png")
     uploads.save(file, folder.path)
     assert file.read() == picture()
+
+
+@pytest.mark.parametrize(
+    ("types", "options"),
+    [
+        ("image/*", {}),
+        ("application/pdf", {"max_bytes": 5}),
+        ("application/pdf", {"max_folder_bytes": 5}),
+    ],
+    ids=["type", "size", "quota"],
+)
+def test_view_can_read_a_file_that_was_refused(folder, types, options):
+    files = [sent(PDF), sent(PDF)]
+    with pytest.raises(InputError):
+        uploads.save_all(files, folder.path, types=types, **options)
+    assert [each.read() for each in files] == [PDF, PDF]
+
+
+@pytest.mark.parametrize("most", [1e6, np.int64(10**6)], ids=["float", "NumPy"])
+def test_limit_may_be_any_kind_of_number(folder, picture, most):
+    limits = dict.fromkeys(("max_bytes", "max_pixels", "max_frames", "max_folder_bytes"), most)
+    uploads.save(sent(picture(), "a.png"), folder.path, **limits)
+    assert len(folder.stored) == 1
 
 
 def test_upload_of_a_typed_view_is_saved(app, folder, picture):
@@ -436,6 +461,17 @@ WRONG: dict[str, tuple[dict[str, t.Any], type[Exception], str]] = {
     "owner of a wrong type": ({"owner": 1.5}, TypeError, "owner=1.5"),
     "owner that is a bool": ({"owner": True}, TypeError, "owner=True"),
     "no bytes": ({"max_bytes": 0}, ValueError, "max_bytes=0"),
+    "any number of bytes": ({"max_bytes": None}, ValueError, "max_bytes=None: expected a number"),
+    "size with a unit": ({"max_bytes": "10M"}, ValueError, "max_bytes='10M': expected a number"),
+    "no number of bytes": ({"max_bytes": math.nan}, ValueError, "max_bytes=nan"),
+    "bool for a size": ({"max_bytes": True}, ValueError, "max_bytes=True"),
+    "text of frames": ({"max_frames": "2"}, ValueError, "max_frames='2': expected a number"),
+    "quota with a unit": ({"max_folder_bytes": "1G"}, ValueError, "max_folder_bytes='1G'"),
+    "text of pixels": ({"max_pixels": "4k"}, ValueError, "max_pixels='4k': expected 1 to"),
+    "pixels of texts": ({"max_pixels": 0, "types": "text/*"}, ValueError, "max_pixels=0"),
+    "types of nobody": ({"types": None}, ValueError, "types=None: expected media types"),
+    "number for a type": ({"types": ["image/*", 1]}, ValueError, "expected media types"),
+    "list for a type": ({"types": [["image/*"]]}, ValueError, "expected media types"),
     "no pixels": ({"max_pixels": 0}, ValueError, "max_pixels=0"),
     "no frames": ({"max_frames": 0}, ValueError, "max_frames=0"),
     "more pixels than Pillow reads": ({"max_pixels": 10**9}, ValueError, "max_pixels=1000000000"),

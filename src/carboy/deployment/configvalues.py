@@ -39,7 +39,7 @@ def config_value(app: Carboy, key: str) -> t.Any:
 
 def more_problems(app: Carboy, found: cabc.Iterable[ConfigProblem]) -> list[ConfigProblem]:
     """Return what is wrong with the values that generated files depend on, besides `found`."""
-    known = {each.message.partition(":")[0] for each in found}
+    known = {each.message.replace(":", " ").split(" ")[0] for each in found}
     return [each for key in _TYPES if key not in known for each in _problems(app, key)]
 
 

@@ -9,6 +9,7 @@ import click
 from ..errors import ConfigError, DeploymentError, ServingError
 from ..serving.settings import as_option, make_settings
 from .generators import option_group
+from .serversettings import refuse_changing_port
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -55,6 +56,8 @@ def choose_settings(facts: Facts, options: cabc.Mapping[str, t.Any]) -> Settings
         raise DeploymentError(str(exc)) from None
     if settings.workers == 0:
         raise DeploymentError("Setting 'workers': expected at least 1, got 0.")
+    for address in settings.addresses:
+        refuse_changing_port(address)
     return settings
 
 

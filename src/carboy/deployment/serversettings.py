@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ..errors import DeploymentError
 from ..serving.settings import SETTINGS
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from ..serving.declaration import Setting
+    from ..serving.http.address import Address
 
 # The settings of a container that other files decide: where the server listens, that HTTPS ends in
 # front of it, and how it is watched.
@@ -89,3 +91,13 @@ def environment(settings: cabc.Mapping[str, str]) -> dict[str, str]:
     """Return settings of the server as environment variables."""
     variables = {setting.argument: setting.variable or setting.variables[0] for setting in SETTINGS}
     return {variables[name]: value for name, value in settings.items()}
+
+
+def refuse_changing_port(address: Address) -> None:
+    """Raise DeploymentError if an address of the app's server has the port 0."""
+    if not address.path and not address.port:
+        raise DeploymentError(
+            f"The app's server would listen on {address}: the system chooses another port than 0 at"
+            " each start, and no web server could find it. Name a port, such as"
+            " CARBOY_SERVE_PORT=8000."
+        )

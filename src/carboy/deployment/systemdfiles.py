@@ -19,7 +19,7 @@ from ..serving.settings import SETTINGS
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 from .projectfiles import is_within
-from .serversettings import chosen_variable, set_variable
+from .serversettings import chosen_variable, refuse_changing_port, set_variable
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -281,11 +281,7 @@ def _is_local(facts: Facts) -> bool:
 
 def _stream(address: Address) -> str:
     """Return the value of `ListenStream=` for an address."""
-    if not address.path and not address.port:
-        raise DeploymentError(
-            "Setting 'port' is 0, so that the system would choose another port at each start, and"
-            " no web server could find it. Set CARBOY_SERVE_PORT, or CARBOY_SERVE_BIND."
-        )
+    refuse_changing_port(address)
     return quote_path(address.path or str(address))
 
 

@@ -16,6 +16,7 @@ from ..access.webaddresses import host_in_ascii
 from ..errors import DeploymentError
 from ..serving.http.address import Address, parse_address
 from .generators import option_group
+from .serversettings import refuse_changing_port
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -245,7 +246,9 @@ def make_website(
 
 
 def _upstreams(facts: Facts, texts: cabc.Sequence[str]) -> tuple[Address, ...]:
-    addresses = tuple(_read_address("--upstream", text) for text in texts) or (facts.address,)
+    if not texts:
+        refuse_changing_port(facts.address)
+    addresses = tuple(map(_read_upstream, texts)) or (facts.address,)
     for address in addresses:
         if not facts.trusts_connections_from(address.host):
             raise DeploymentError(
@@ -256,6 +259,13 @@ def _upstreams(facts: Facts, texts: cabc.Sequence[str]) -> tuple[Address, ...]:
         if addresses.count(address) > 1:
             raise DeploymentError(f"--upstream {address} is given twice.")
     return addresses
+
+
+def _read_upstream(text: str) -> Address:
+    address = _read_address("--upstream", text)
+    if not address.path and not address.port:
+        raise DeploymentError(f"--upstream {text!r}: expected a port from 1 to 65535.")
+    return address
 
 
 def _trusted_hosts(facts: Facts) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ if t.TYPE_CHECKING:
     from carboy.access.accessdeclaration import AccessRule
     from carboy.access.cors import Declared
 
+#: What a version is tried for.
+Trial = t.Literal["canary", "shadow"]
 # The default length of a model's queue. Waiting predictions hold their inputs in memory: 1,000
 # photographs take some gigabytes, 1,000 rows almost nothing. At 30 ms each, a model computes about
 # 1,000 predictions within the default deadline of 30 s, so those in a longer queue would come too
@@ -150,6 +152,12 @@ class Options:
         check_access(self.access, "app.model(...)")
         check_rate(self.rate, "app.model(...)")
         check_cors(self.cors, "app.model(...)")
+
+    @property
+    def trials(self) -> dict[str, Trial]:
+        """The versions that are loaded beside the one that all clients get, and what for."""
+        shadow: dict[str, Trial] = {} if self.shadow is None else {self.shadow: "shadow"}
+        return {**dict.fromkeys(self.canary, "canary"), **shadow}
 
     def _check_wait(self) -> None:
         """Refuse a time by which no batch would be computed in time. With `batch=1` nothing waits,

@@ -9,6 +9,7 @@
       swagger2       Swagger 2 -> OpenAPI 3.1
     ui             the URLs and pages of the document
     postman        document -> collection; `samples` generates the values, by `patterns` too
+      subschemas     the schemas directly inside a schema
     keysecurity    which operations need an API key
     formats        documents as JSON and YAML
     faults         what cannot be documented

@@ -31,6 +31,10 @@ METHODS = swagger2.METHODS
 # the members of each operation are written.
 _WORDS = ("tags", "summary", "description", "operationId", "deprecated", "security")
 _ORDER = (*_WORDS, "parameters", "requestBody", "responses")
+# The kinds of components, besides schemas, to which a part of an operation may refer.
+_REFERRED = frozenset((
+    *("parameters", "responses", "requestBodies", "headers", "examples", "links", "callbacks"),
+))  # fmt: skip
 _OWN_COMPONENTS = {"Problem": PROBLEM_SCHEMA, METADATA_COMPONENT[0]: METADATA_COMPONENT[1]}
 
 
@@ -100,7 +104,9 @@ def build_document(
         _build([], settings, json_schemas)
         every = [_sound(one, json_schemas, collector) for one in every]
         document = _build(every, settings, json_schemas)
-    _check_security(document, every, collector)
+    operations = list(_operations(document, every))
+    _check_security(document, operations, collector)
+    _check_references(document, operations, collector)
     return document
 
 
@@ -122,19 +128,40 @@ def _distinct(described: t.Iterable[Described], faults: FaultCollector) -> list[
     return list(found.values())
 
 
-def _check_security(document: Dict, every: list[Described], faults: FaultCollector) -> None:
+def _operations(document: Dict, every: list[Described]) -> t.Iterator[tuple[str, Dict]]:
+    """Yield the name of each operation in messages, and the operation."""
+    views = {(without_names(one.path), one.method): one.view for one in every}
+    for path, item in document["paths"].items():
+        for method in METHODS:
+            if method in item:
+                view = views.get((without_names(path), method))
+                yield view or f"{method.upper()} {path}", item[method]
+
+
+def _check_references(
+    document: Dict, operations: list[tuple[str, Dict]], faults: FaultCollector
+) -> None:
+    """Add a fault for each component that an operation refers to and that nothing defines.
+
+    Schemas are not checked, because `_define_missing` has added those.
+    """
+    components = document.get("components", {})
+    error = DocumentationError("no YAML and no OPENAPI_TEMPLATE defines it.")
+    for view, operation in operations:
+        for target in sorted(_targets(operation)):
+            kind, _, name = target.removeprefix("#/components/").partition("/")
+            if kind in _REFERRED and name not in components.get(kind, {}):
+                faults.add(view, repr(target), error)
+
+
+def _check_security(
+    document: Dict, operations: list[tuple[str, Dict]], faults: FaultCollector
+) -> None:
     """Add a fault for each security scheme that is required but not declared."""
     declared = document.get("components", {}).get("securitySchemes", {})
     known = ", ".join(map(repr, sorted(declared))) or "nothing"
     error = DocumentationError(f"OPENAPI_SECURITY_SCHEMES does not declare it. Declared: {known}.")
-    views = {(without_names(one.path), one.method): one.view for one in every}
-    holders = [("the app (OPENAPI_SECURITY)", document)]
-    for path, item in document["paths"].items():
-        for method in METHODS:
-            if method in item:
-                place = views.get((without_names(path), method)) or f"{method.upper()} {path}"
-                holders.append((place, item[method]))
-    for place, holder in holders:
+    for place, holder in [("the app (OPENAPI_SECURITY)", document), *operations]:
         for name in (name for one in holder.get("security", ()) for name in one):
             if name not in declared:
                 faults.add(place, f"the security scheme {name!r}", error)
@@ -184,19 +211,18 @@ def _build(
     described: list[Described], settings: DocumentSettings, json_schemas: JSONSchemas
 ) -> Dict:
     top = swagger2.convert_template(settings.template)
-    yaml_schemas: Dict = {}  # the schemas that flasgger's YAML defines; `_operation` adds them
     paths: Dict = {}
     ids: set[str] = set()
     # The paths of the document, by the paths without the names of variables.
     same: dict[str, str] = {}
     for one in described:
         path = same.setdefault(without_names(one.path), one.path)
-        paths.setdefault(path, {})[one.method] = _operation(one, path, yaml_schemas, ids)
+        paths.setdefault(path, {})[one.method] = _operation(one, path, top, ids)
     for given, item in top.pop("paths", {}).items():
         path = same.setdefault(without_names(given), given)
         _merge_path(paths.setdefault(path, {}), _moved(item, given, path), path)
     resolved, typed, own = resolve(paths, json_schemas, _OWN_COMPONENTS)
-    components = _components(top, {**yaml_schemas, **typed}, settings)
+    components = _components(top, typed, settings)
     # Add carboy's own schemas, except those whose names the user's template defines.
     for name, schema in own.items():
         components.setdefault("schemas", {}).setdefault(name, schema)
@@ -223,18 +249,24 @@ def _build(
     return document
 
 
-def _operation(one: Described, path: str, yaml_schemas: Dict, ids: set[str]) -> Dict:
-    """Return an operation for the document, at a path that differs from its own at most in the
-    names of variables.
+def _operation(one: Described, path: str, top: Dict, ids: set[str]) -> Dict:
+    """Return an operation for the document.
+
+    Args:
+        one: the description of the operation.
+        path: its path in the document, which differs from its own at most in the names of
+            variables.
+        top: the top of the document, to which the components in the operation's YAML are added.
+        ids: the operation ids so far.
     """
     operation = dict(one.operation)
-    specification = swagger2.convert_operation(one.specification, yaml_schemas)
+    specification = swagger2.convert_operation(one.specification, top)
     # flasgger lets authors write one specification per HTTP method inside the specification of a
     # view: `get: {...}`. Merge the one for this method.
     for method in METHODS:
         of_method = specification.pop(method, None)
         if method == one.method and isinstance(of_method, dict):
-            merge(specification, swagger2.convert_operation(of_method, yaml_schemas))
+            merge(specification, swagger2.convert_operation(of_method, top))
     given = specification.pop("parameters", [])
     parameters = _merge_parameters(
         [*one.path_parameters, *operation.pop("parameters", [])], given, one.path
@@ -343,7 +375,7 @@ def _merge_parameters(known: list[Dict], given: list[Dict], path: str) -> list[D
 
 
 def _components(top: Dict, schemas: Dict, settings: DocumentSettings) -> Dict:
-    components: Dict = {kind: dict(parts) for kind, parts in top.get("components", {}).items()}
+    components: Dict = {kind: dict(parts) for kind, parts in top["components"].items() if parts}
     if schemas:
         components["schemas"] = {**components.get("schemas", {}), **schemas}
     if settings.security_schemes:

@@ -28,7 +28,7 @@ def with_subschemas(schema: Dict, change: t.Callable[[t.Any], t.Any]) -> Dict:
     """Return a copy of a schema with the result of `change` for each schema directly inside."""
     new = dict(schema)
     for key, value in schema.items():
-        if key in _BY_NAME and isinstance(value, dict):
+        if key in _BY_NAME:
             new[key] = {name: change(each) for name, each in value.items()}
         elif key in _SCHEMAS:
             new[key] = (

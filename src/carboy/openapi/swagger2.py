@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import copy
 import typing as t
+from functools import partial
 
 from carboy.contract.media import MULTIPART, URLENCODED
 
 from ..errors import DocumentationError
+from .subschemas import with_subschemas
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
@@ -48,29 +50,28 @@ _MEMBERS = frozenset((
 METHODS = ("get", "put", "post", "delete", "patch", "trace")
 
 
-def convert_operation(spec: Dict, schemas: Dict) -> Dict:
+def convert_operation(spec: Dict, top: Dict) -> Dict:
     """Convert an operation to OpenAPI 3.1.
 
     Args:
         spec: the operation, in any version.
-        schemas: the component schemas of the document, to which those defined in the operation are
-            added.
+        top: the result of `convert_template`, to whose components those defined in the operation
+            are added.
     """
     spec = copy.deepcopy(spec)
-    for name, schema in {
-        **spec.get("definitions", {}),
-        **spec.get("components", {}).get("schemas", {}),
-    }.items():
-        schemas[name] = convert_schema(schema, schemas)
-    spec.pop("components", None)
-    consumes, produces = _texts(spec.get("consumes")), _texts(spec.get("produces"))
+    components = top.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    _add_components({"schemas": spec.get("definitions")}, top)
+    _add_components(spec.pop("components", None) or {}, top)
+    consumes = _texts(spec.get("consumes", top.get("consumes")))
+    produces = _texts(spec.get("produces", top.get("produces")))
     operation = {
         key: value
         for key, value in spec.items()
         if key in _MEMBERS or key in METHODS or str(key).startswith("x-")
     }
     list_single_members(operation)
-    parameters = [_as_given(p) for p in spec.get("parameters") or ()]
+    parameters = [_as_given(p, top) for p in spec.get("parameters") or ()]
     body = convert_body([p for p in parameters if _is_body(p)], consumes, schemas)
     operation["parameters"] = [convert_parameter(p, schemas) for p in parameters if not _is_body(p)]
     if not operation["parameters"]:
@@ -84,7 +85,37 @@ def convert_operation(spec: Dict, schemas: Dict) -> Dict:
             str(status): convert_response(response, produces, schemas)
             for status, response in (operation["responses"] or {}).items()
         }
+    if "callbacks" in operation:
+        operation["callbacks"] = {
+            name: _convert_callback(callback, top)
+            for name, callback in operation["callbacks"].items()
+        }
     return operation
+
+
+def _convert_callback(callback: Dict, top: Dict) -> Dict:
+    if "$ref" in callback:
+        return callback
+    return {url: _convert_path(item, top) for url, item in callback.items()}
+
+
+def _convert_path(item: Dict, top: Dict) -> Dict:
+    """Convert the operations of a path, and the parameters that they share.
+
+    A body that they share becomes the body of each of them, because OpenAPI 3 shares none.
+    """
+    given = [_as_given(p, top) for p in item.get("parameters") or ()]
+    new = {key: value for key, value in item.items() if key != "parameters"}
+    shared = [convert_parameter(p, top["components"]["schemas"]) for p in given if not _is_body(p)]
+    if shared:
+        new["parameters"] = shared
+    bodies = [p for p in given if _is_body(p)]
+    for method in (*METHODS, "head", "options"):
+        if method in item:
+            own = item[method].get("parameters") or []
+            parameters = {"parameters": [*bodies, *own]} if bodies else {}
+            new[method] = convert_operation({**item[method], **parameters}, top)
+    return new
 
 
 def list_single_members(operation: Dict) -> None:
@@ -118,14 +149,14 @@ def convert_parameter(parameter: Dict, schemas: Dict) -> Dict:
         new["schema"] = convert_schema(new["schema"], schemas)
     if new.get("in") == "path":
         new["required"] = True
-    return new
+    return _convert_content(new, schemas)
 
 
 def convert_body(parameters: list[Dict], consumes: list[str], schemas: Dict) -> Dict | None:
     """Convert the parameters `in: body` and `in: formData` to a request body; None if there are
     none.
     """
-    whole = next((p for p in parameters if p["in"] == "body"), None)
+    whole = next((p for p in reversed(parameters) if p["in"] == "body"), None)
     if whole is not None:
         media = {"schema": convert_schema(whole.get("schema", {}), schemas)}
         if "example" in whole:
@@ -144,7 +175,7 @@ def convert_body(parameters: list[Dict], consumes: list[str], schemas: Dict) -> 
         if parameter.get("description"):
             field["description"] = parameter["description"]
         schema["properties"][parameter["name"]] = convert_schema(field, schemas)
-    required = [p["name"] for p in parameters if p.get("required")]
+    required = list(dict.fromkeys(p["name"] for p in parameters if p.get("required")))
     if required:
         schema["required"] = required
     has_file = any(p.get("type") == "file" for p in parameters)
@@ -217,16 +248,9 @@ def convert_schema(schema: t.Any, schemas: Dict) -> t.Any:
     # flasgger accepts `items: {schema: {id: Color}}` with the meaning of `items: {id: Color}`.
     if isinstance(schema.get("schema"), dict):
         schema = {**{k: v for k, v in schema.items() if k != "schema"}, **schema["schema"]}
-    new: Dict = {}
-    for key, value in schema.items():
-        if key in {"properties", "patternProperties", "$defs", "definitions"}:
-            new[key] = {name: convert_schema(sub, schemas) for name, sub in value.items()}
-        elif key in {"example", "examples", "default", "enum", "const"}:
-            new[key] = value
-        elif key == "$ref":
-            new[key] = _reference(value)
-        else:
-            new[key] = convert_schema(value, schemas)
+    new = with_subschemas(schema, lambda inner: convert_schema(inner, schemas))
+    if isinstance(new.get("$ref"), str):
+        new["$ref"] = _reference(new["$ref"])
     _modernise(new)
     name = new.pop("id", None)
     if isinstance(name, str):
@@ -255,14 +279,22 @@ def _modernise(schema: Dict) -> None:
             schema[key] = [schema[key]]
     if "example" in schema:
         schema.setdefault("examples", [schema.pop("example")])
-    if schema.pop("nullable", False) or schema.pop("x-nullable", False):
-        kind = schema.get("type")
-        if isinstance(kind, str):
-            schema["type"] = [kind, "null"]
-        elif "$ref" in schema:
-            schema["anyOf"] = [{"$ref": schema.pop("$ref")}, {"type": "null"}]
-        if "enum" in schema and None not in schema["enum"]:
-            schema["enum"] = [*schema["enum"], None]
+    if isinstance(schema.get("discriminator"), str):
+        schema["discriminator"] = {"propertyName": schema["discriminator"]}
+    flags = [schema.pop(key, False) for key in ("nullable", "x-nullable")]
+    if any(flags):
+        _allow_null(schema)
+
+
+def _allow_null(schema: Dict) -> None:
+    if isinstance(schema.get("type"), str):
+        schema["type"] = [schema["type"], "null"]
+    if "enum" in schema and None not in schema["enum"]:
+        schema["enum"] = [*schema["enum"], None]
+    # Keywords that refuse null whatever `type` says.
+    keys = [key for key in ("$ref", "allOf", "oneOf", "anyOf") if key in schema]
+    if keys:
+        schema["anyOf"] = [{key: schema.pop(key) for key in keys}, {"type": "null"}]
 
 
 def _reference(target: str) -> str:
@@ -280,38 +312,66 @@ def convert_template(template: Dict) -> Dict:
     """Convert the members of a whole document (info, paths, components, ...) to OpenAPI 3.1.
 
     The user has written them in flasgger's `template` or in the config key `OPENAPI_TEMPLATE`.
+
+    Members of Swagger 2 that operations refer to, and for which OpenAPI 3.1 has no place, are
+    returned as they are: `consumes`, `produces`, and those `parameters` that are a body or a part
+    of one.
     """
     template = copy.deepcopy(template)
-    components: Dict = template.get("components", {})
-    schemas: Dict = components.setdefault("schemas", {})
-    for name, schema in {**schemas, **template.pop("definitions", {})}.items():
-        schemas[name] = convert_schema(schema, schemas)
-    for name, scheme in template.pop("securityDefinitions", {}).items():
-        components.setdefault("securitySchemes", {})[name] = convert_security_scheme(scheme)
-    produces = _texts(template.pop("produces", None))
-    for name, parameter in template.pop("parameters", {}).items():
-        components.setdefault("parameters", {})[name] = convert_parameter(parameter, schemas)
-    for name, response in template.pop("responses", {}).items():
-        converted = convert_response(response, produces, schemas)
-        components.setdefault("responses", {})[name] = converted
+    given = {kind: template.pop(old, None) for old, kind in _COMPONENTS.items()}
+    parameters = given["parameters"] or {}
+    bodies = {name: each for name, each in parameters.items() if _is_body(each)}
+    given["parameters"] = {name: each for name, each in parameters.items() if name not in bodies}
     servers = _servers(template)
-    new = {
+    new: Dict = {
         key: value
         for key, value in template.items()
-        if key not in {"swagger", "host", "basePath", "schemes", "consumes", "swaggerUiPrefix"}
+        if key not in {"swagger", "host", "basePath", "schemes", "components", "swaggerUiPrefix"}
     }
+    if bodies:
+        new["parameters"] = bodies
+    new["components"] = {"schemas": {}}
+    _add_components(template.get("components") or {}, new)
+    _add_components(given, new)
     if "security" in new:
         new["security"] = convert_security(new["security"])
     if "tags" in new:
         new["tags"] = [_named(tag) for tag in _listed(new["tags"])]
-    for item in (new.get("paths") or {}).values():
-        for method in METHODS:
-            if method in item:
-                item[method] = convert_operation(item[method], schemas)
-    new["components"] = {kind: parts for kind, parts in components.items() if parts}
+    if "paths" in new:
+        paths = (new["paths"] or {}).items()
+        new["paths"] = {path: _convert_path(item, new) for path, item in paths}
     if servers:
         new["servers"] = servers
     return new
+
+
+def _add_components(given: Dict, top: Dict) -> None:
+    """Convert components, and add them to the others of the document.
+
+    Args:
+        given: by kind (`schemas`, `parameters`, ...) and name.
+        top: the top of the document.
+    """
+    components = top["components"]
+    schemas = components["schemas"]
+    produces = _texts(top.get("produces"))
+    converters: dict[str, t.Callable[[t.Any], t.Any]] = {
+        "schemas": partial(convert_schema, schemas=schemas),
+        "parameters": partial(convert_parameter, schemas=schemas),
+        "headers": partial(convert_parameter, schemas=schemas),
+        "responses": partial(convert_response, produces=produces, schemas=schemas),
+        "requestBodies": partial(_convert_content, schemas=schemas),
+        "securitySchemes": convert_security_scheme,
+        "callbacks": partial(_convert_callback, top=top),
+        "pathItems": partial(_convert_path, top=top),
+    }
+    for kind, parts in given.items():
+        convert = converters.get(kind, copy.copy)
+        for name, part in (parts or {}).items():
+            converted = convert(part)
+            # The `id` of a schema may be its name as a component, too.
+            if converted != {"$ref": f"#/components/{kind}/{name}"}:
+                components.setdefault(kind, {})[name] = converted
 
 
 def _servers(template: Dict) -> list[Dict]:
@@ -374,9 +434,13 @@ def _is_body(parameter: Dict) -> bool:
     return parameter.get("in") in {"body", "formData"}
 
 
-def _as_given(parameter: t.Any) -> Dict:
+def _as_given(parameter: t.Any, top: Dict) -> Dict:
+    """Return a parameter in its own version; for a reference to a parameter that is a body or a
+    part of one, that parameter.
+    """
     if not isinstance(parameter, dict):
         raise DocumentationError(
             f"A specification's `parameters`: expected a mapping for each, got {parameter!r}."
         )
-    return t.cast("Dict", parameter)
+    name = str(parameter.get("$ref", "")).removeprefix("#/parameters/")
+    return t.cast("Dict", top.get("parameters", {}).get(name, parameter))

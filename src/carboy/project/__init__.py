@@ -14,6 +14,7 @@ value.
     secretfiles     `X_FILE`: files with secrets
     declaredkeys    the keys that a project declares
     keytypes        the types of keys
+    valuechecks     values of the right type that cannot be used
     secretkey       makes the key for development; `rotation` replaces keys
     privatefiles    writes files with secrets
     configproblems  what is wrong, for `carboy config --check`

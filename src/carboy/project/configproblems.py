@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from werkzeug.utils import import_string
-
-from ..config import DEFAULT_CONFIG, OWN_KEYS
+from ..config import DEFAULT_CONFIG
 from ..core.advice import did_you_mean
 from ..core.masking import looks_secret, mask_text, masked
 from ..errors import ConfigError
@@ -20,6 +18,7 @@ from . import DECLARED_SECRETS
 from .keytypes import built_in_types, checked
 from .origins import DEFAULT, Origin
 from .secretkey import value_of
+from .valuechecks import check_value
 
 if t.TYPE_CHECKING:
     from ..config import Config
@@ -88,11 +87,10 @@ def _refused_value(config: Config, key: str) -> list[ConfigProblem]:
     """Return the problem of a value of the right type that the part of carboy refuses which uses
     it. (The keys `LOG_*` are checked together, by `carboy.observability`.)
     """
-    own, value = OWN_KEYS.get(key), value_of(config, key)
-    if own is None or not own.check or value in (None, "") or key.startswith("LOG_"):
+    if key.startswith("LOG_"):
         return []
     try:
-        import_string(own.check)(key, value, str(origin_of(config, key)))
+        check_value(key, value_of(config, key), str(origin_of(config, key)))
     except ConfigError as exc:
         return [ConfigProblem("", str(exc))]
     return []

@@ -109,7 +109,8 @@ def from_text(text: str, annotation: t.Any) -> t.Any:
     If `annotation` is `Any`, the text is parsed as JSON, and returned itself if it is not JSON, as
     Flask's `from_prefixed_env` does. A list, set or tuple may be written as JSON, or with commas
     between its members, unless these may have any type. If `annotation` also has a type of text,
-    only `list[str]` may be written with commas. `null` stands for None if that is possible.
+    only `list[str]` may be written with commas. `null` stands for None if that is possible; `None`
+    is refused where it would be a text, because None is meant.
 
     Raises:
         ValueError: the text does not stand for one of the types; the argument names the types.
@@ -120,13 +121,15 @@ def from_text(text: str, annotation: t.Any) -> t.Any:
     is_optional = len(members) < len(_members(annotation))
     if text == "null" and is_optional:
         return None
+    if text == "None" and is_optional and any(map(_takes_any_text, members)):
+        members.clear()
     details = []
     for member in sorted(members, key=lambda member: _priority(member, text)):
         try:
             return _from_text(text, member)
         except (ValueError, TypeError) as exc:
             details.append(str(exc))
-    raise ValueError(_expected(annotation, details))
+    raise ValueError(_expected(annotation, details).replace(" or None", " or null"))
 
 
 def _priority(member: t.Any, text: str) -> int:
@@ -219,6 +222,10 @@ def _json_or_text(text: str) -> t.Any:
 
 def _is_text(member: t.Any) -> bool:
     return _without_details(member) in (str, bytes)
+
+
+def _takes_any_text(member: t.Any) -> bool:
+    return member in (str, bytes) or _takes_commas(member)
 
 
 def _without_details(member: t.Any) -> t.Any:

@@ -21,9 +21,7 @@ import re
 import sys
 import typing as t
 
-from werkzeug.utils import import_string
-
-from ..config import ABSENT, OWN_KEYS
+from ..config import ABSENT
 from ..core.advice import did_you_mean
 from ..core.masking import mask_text, note_secret_change
 from ..core.objectfields import field_names, field_values
@@ -56,6 +54,7 @@ from .origins import DEFAULT, Origin
 from .reloading import forget_inherited_variables, watch
 from .secretfiles import SUFFIX, read_secret_files
 from .secretkey import make_key_when_read
+from .valuechecks import check_value
 from .variables import Variables, key_of
 
 if t.TYPE_CHECKING:
@@ -523,11 +522,8 @@ class _Loader:
         it. Under a server other than carboy's, that part would find it only at the first request,
         which is too late.
         """
-        own = OWN_KEYS.get(key)
-        if own is None or not own.check or loaded.value in (None, ""):
-            return
         try:
-            import_string(own.check)(key, loaded.value, str(loaded.origin))
+            check_value(key, loaded.value, str(loaded.origin))
         except ConfigError as exc:
             self.problems.append(str(exc))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 import os
 import typing as t
 
@@ -159,12 +160,12 @@ class _Rules(t.NamedTuple):
                 "keep='latest' needs to know whose latest file it is: owner=session, or the id of"
                 " a user."
             )
-        if max_bytes < 1:
-            raise ValueError(f"max_bytes={max_bytes!r}: expected 1 or more.")
-        if max_frames is not None and max_frames < 1:
-            raise ValueError(f"max_frames={max_frames!r}: expected 1 or more, or None.")
-        if max_folder_bytes is not None and max_folder_bytes < 1:
-            raise ValueError(f"max_folder_bytes={max_folder_bytes!r}: expected 1 or more, or None.")
+        if not _is_number(max_bytes):
+            raise ValueError(f"max_bytes={max_bytes!r}: expected a number, 1 or more.")
+        limits = {"max_frames": max_frames, "max_folder_bytes": max_folder_bytes}
+        for name, most in limits.items():
+            if most is not None and not _is_number(most):
+                raise ValueError(f"{name}={most!r}: expected a number, 1 or more, or None.")
         allowed = types_of(types)
         _check_max_pixels(max_pixels, [each.pillow for each in allowed if each.pillow])
         who = None if owner is None else identity(owner)
@@ -193,12 +194,18 @@ class _Rules(t.NamedTuple):
         return check
 
 
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number from 1 on, which may be one of NumPy, or 1e6."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_number and bool(t.cast("float", value) >= 1)
+
+
 def _check_max_pixels(max_pixels: int | None, formats: list[str]) -> None:
-    if max_pixels is None or not formats:
+    if max_pixels is None:
         return
-    if not 0 < max_pixels <= PILLOW_MAX_PIXELS:
+    if not (_is_number(max_pixels) and max_pixels <= PILLOW_MAX_PIXELS):
         raise ValueError(f"max_pixels={max_pixels!r}: expected 1 to {PILLOW_MAX_PIXELS}, or None.")
-    if all(picturesize.reads(each) for each in formats):
+    if all(picturesize.reads(each) for each in formats):  # also if there are no pictures
         return
     try:
         import PIL.Image  # noqa: F401
@@ -216,16 +223,15 @@ def _store(
     received = [_Received.of(each) for each in files]
     if not received:
         raise InputError("Expected a file, got none. Choose one and send the form again.")
-    kinds = [_check(each, rules) for each in received]
-    path = absolute(folder)
-    refuse_public(path)
     staged: list[Staged] = []
     try:
+        kinds = [_check(each, rules) for each in received]
+        path = absolute(folder)
+        refuse_public(path)
         with _refusing_without_room(path):
             prepare(path)
             for each, kind in zip(received, kinds, strict=True):
                 staged.append(Staged(stage(each.stream, path), each.size, kind))
-                each.stream.seek(0)
             saved = publish(
                 path,
                 staged,
@@ -235,6 +241,8 @@ def _store(
             )
     finally:
         discard(*(each.path for each in staged))
+        for file in received:
+            file.stream.seek(0)  # the view may read a file that was stored, or one that was refused
     return [
         SavedFile(made.name, made.path, made.size, made.media_type, plain_name(each.name))
         for made, each in zip(saved, received, strict=True)
@@ -262,6 +270,7 @@ class _Received(t.NamedTuple):
         if not file.filename:  # browsers send an empty name if the user has chosen no file
             raise InputError("Expected a file, got none. Choose one and send the form again.")
         size = file.stream.seek(0, os.SEEK_END)
+        file.stream.seek(0)
         return cls(file.stream, file.filename, size, file.name or "")
 
     def refusal(

@@ -138,7 +138,8 @@ def test_version_that_is_copied_during_a_choice_ends_it_when_it_is_complete(chos
         ),
         pytest.param(
             listed("2", "3", choice=Choice("2", newest="3"), broken="2"),
-            r"served. '2': broken '3' was rolled back: chosen.json names '2', which cannot be",
+            r"served. '2': broken '3' was rolled back: chosen.json names '2', which cannot be"
+            r" served. Switch to another version, such as: carboy models switch MODEL 3.$",
             id="chosen version broken",
         ),
         pytest.param(
@@ -667,6 +668,20 @@ def test_failure_of_a_model_whose_copy_is_whole_fetches_nothing(app, url_source,
     with pytest.raises(ModelLoadError, match="no device"):
         app.load_models()
     assert tries == [copy.stat().st_ino]
+
+
+@pytest.mark.parametrize("name", ["7/card.json", "chosen.json"])
+def test_file_that_is_nested_too_deeply_is_refused_by_name(source, build, name):
+    source.push(str(build), "7")
+    folder = source._url.removeprefix("memory:/") if hasattr(source, "_url") else source.location
+    files = fsspec.filesystem("memory" if hasattr(source, "_url") else "file")
+    nested = b"[" * 3000 + b"]" * 3000
+    files.pipe_file(f"{folder}/{name}", b'{"version": "7", "newest": "7", "answer": %b}' % nested)
+    if name == "chosen.json":
+        with pytest.raises(ModelFileError, match="does not say which version to serve: maximum"):
+            source.look()
+    else:
+        assert "is not the card of a saved model: maximum" in source.look().versions[0].fault
 
 
 def test_only_the_versions_used_last_stay_in_the_cache(url_source, build, cache):

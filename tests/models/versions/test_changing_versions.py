@@ -125,6 +125,33 @@ def test_model_keeps_its_version_while_its_source_is_away(declare, store, watche
     wait_until(lambda: model.predict(0) == "2:0")
 
 
+def test_model_that_is_unloaded_serves_no_version(declare, store):
+    write_version(store, "1")
+    write_version(store, "2", fails="init")
+    model = declare()
+    for _ in range(2):
+        model.load()
+        assert (model.predict(0), states(model)) == ("1:0", {"1": "serving", "2": "failed"})
+        model.unload()
+        assert states(model) == {"2": "failed"}
+    model.unload()
+    assert states(model) == {"2": "failed"}
+
+
+@pytest.mark.parametrize(
+    "options", [{"canary": {"7": 0.5}}, {"shadow": "7"}, {"hold_s": 5}], ids=" ".join
+)
+def test_options_without_effect_on_a_single_version_are_logged(app, store, caplog, options):
+    write_version(store, "7")
+    target = type("One", (Counting,), {"alive": []})
+    app.model("/m", name="m", source=str(store / "7"), **options)(target)
+    app.load_models()
+    app.models["m"].versions.refresh()
+    ((name, value),) = options.items()
+    assert f"{name}={value!r} has no effect: " in caplog.text
+    assert (app.models["m"].predict(0), target.alive) == ("7:0", ["7"])
+
+
 def test_folder_of_a_single_version_declares_no_versions(app, store):
     write_version(store, "7")
     app.model("/m", name="m", source=str(store / "7"))(type("One", (Counting,), {"alive": []}))

@@ -450,17 +450,31 @@ def test_requests_of_a_canary_whose_replicas_have_died_are_computed_by_the_curre
 MIB = 1 << 20
 
 
-@pytest.fixture
-def crowded(tmp_path) -> cabc.Iterator[Server]:
-    """A server in a group of 420 MiB, in which its model takes 160 MiB."""
-    text = REPLICATED.replace("replicas=1", f"replicas=1, hold_s={PATIENCE_S}")
+@contextlib.contextmanager
+def serving_in_little_memory(folder: pathlib.Path, options: str) -> cabc.Iterator[Server]:
+    """Serve a model that takes 160 MiB, in a group of 420 MiB."""
+    text = REPLICATED.replace("replicas=1", options)
     weights = "        self.weights = b'0' * (160 << 20)\n"
     text = text.replace("        if content", f"{weights}        if content", 1)
     with (
         limited_group(memory_bytes=420 * MIB, quota_us=1_600_000) as group,
-        serving(tmp_path, text, preexec_fn=group.enter) as server,
+        serving(folder, text, preexec_fn=group.enter) as server,
     ):
         yield server
+
+
+@pytest.fixture
+def crowded(tmp_path) -> cabc.Iterator[Server]:
+    with serving_in_little_memory(tmp_path, f"replicas=1, hold_s={PATIENCE_S}") as server:
+        yield server
+
+
+def test_replicas_without_memory_beside_those_that_serve_are_asked_for_again_later(tmp_path):
+    with serving_in_little_memory(tmp_path, "replicas=1") as server:
+        server.add("2")
+        with pytest.raises(ControlError, match=r"by app.model\(..., hold_s.* '2' is tried again"):
+            server.refresh()
+        assert server.answered() == {"1"}
 
 
 def test_replicas_end_first_if_those_of_the_next_version_have_no_memory_beside_them(crowded):

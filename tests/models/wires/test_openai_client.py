@@ -7,6 +7,7 @@ import gzip
 import pathlib
 import typing as t
 
+import msgspec
 import openai
 import pytest
 import spawning
@@ -81,6 +82,19 @@ def test_request_that_does_not_fit_is_refused_in_the_form_of_openai(app, body, s
     error = response.json["error"]
     assert (response.status_code, error["type"]) == (status, "invalid_request_error")
     assert says in error["message"]
+
+
+def test_text_that_does_not_fit_is_named_by_its_place():
+    def lengths(text: t.Annotated[str, msgspec.Meta(max_length=3)]) -> list[float]:
+        return [len(text)]
+
+    app = Carboy("embeddings")
+    app.config["MODEL_PROTOCOLS"] = ["openai"]
+    app.model("/lengths")(lengths)
+    for given, path in ((["a", "long"], "$.input[1]"), ("long", "$.input")):
+        answer = ask(app, input=given)
+        assert answer.status_code == 400
+        assert f"at `{path}`" in answer.json["error"]["message"]
 
 
 def test_key_of_the_client_is_one_of_the_app(app):

@@ -126,7 +126,7 @@ def test_versions_of_an_unloaded_model_are_not_changed(make_client, store):
 def test_model_is_loaded_again_with_the_version_that_it_served(make_client, store):
     app, client = make_client()
     versions = app.models["digits"].versions
-    versions.follow(lambda: None, serving="7")
+    versions.follow(lambda: None, lambda *loading: None, serving="7")
     write_version(store, "8")
     versions.refresh()
     write_version(store, "9", fails="init")

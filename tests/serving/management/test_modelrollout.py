@@ -11,8 +11,10 @@ from polling import PATIENCE_S
 from carboy import Carboy
 from carboy.errors import ControlRequestError
 from carboy.serving.management.modelrollout import ModelRollout
+from carboy.serving.management.versionrequests import state_of
 from carboy.serving.management.workertopics import WorkerTopics
 from carboy.serving.process.serverstate import ProcessState, ServerState
+from carboy.serving.process.workerprocess import WorkerProcess
 
 if t.TYPE_CHECKING:
     import pathlib
@@ -106,6 +108,42 @@ def test_who_asks_for_a_refused_version_learns_each_time_that_it_is_not_served(s
         with pytest.raises(ControlRequestError, match=r"version '2' .*the weights are missing"):
             workers.rollout.refresh("m", retry=True)
     assert workers.serving() == ["1", "1"]
+
+
+def test_version_is_not_said_to_be_served_while_the_model_is_unloaded(serve, tmp_path):
+    workers = serve(0, 0)
+    write_version(tmp_path, "2")
+    for model in workers.models:
+        model.unload()
+    answers = workers.rollout.refresh("m", retry=True)
+    with pytest.raises(ControlRequestError, match="A client has unloaded the model"):
+        state_of("2", answers)
+    with pytest.raises(ControlRequestError, match="No worker of the server is ready"):
+        state_of("2", [])
+
+
+def test_version_that_another_one_has_replaced_meanwhile_is_not_said_to_be_served(serve, tmp_path):
+    workers = serve(0)
+    for name in ("2", "3"):
+        write_version(tmp_path, name)
+    answers = workers.rollout.refresh("m", retry=True)
+    assert (state_of("2", answers), state_of("3", answers)) == ("replaced", "serving")
+
+
+@pytest.mark.parametrize(
+    ("loading", "was_ready", "refused"),
+    [("1", False, [False]), ("2", False, [True]), ("2", True, [False, True])],
+    ids=["the-served-one", "at-the-start", "while-it-serves"],
+)
+def test_version_is_refused_of_which_processes_die(serve, loading, was_ready, refused):
+    rollout, process = serve(0).rollout, WorkerProcess(1)
+    process.was_ready = was_ready
+    process.handlers["loading-version"](["m", {"version": loading, "fingerprint": "f"}])
+    assert [rollout.note_death(process, "was killed") for _ in refused] == refused
+    known = [each["version"] for each in rollout.known(0)["m"]["refused"]]
+    assert known == [loading] * any(refused)
+    process.handlers["loading-version"](["m", None])
+    assert not rollout.note_death(process, "was killed")
 
 
 def test_refused_version_is_tried_by_new_code_and_not_by_replacements(serve, tmp_path):

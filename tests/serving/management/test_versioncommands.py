@@ -30,6 +30,7 @@ from modelversions import Counting
 
 app = Carboy(__name__)
 app.model("/net", source="models/net")(Counting)
+app.model("/tried", source="models/tried", canary={"3": 0.1})(Counting)
 
 @app.model("/plain")
 def plain(x: int) -> int:
@@ -42,13 +43,15 @@ def net(tmp_path) -> pathlib.Path:
     return tmp_path / "models" / "net"
 
 
-@pytest.fixture
-def command(tmp_path, net, monkeypatch):
-    """Runs a command of `carboy models` without a server."""
+@pytest.fixture(params=[{}])
+def command(tmp_path, net, monkeypatch, request):
+    """Runs a command of `carboy models` without a server. The parameter is the options of the model
+    "net".
+    """
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     monkeypatch.setattr("carboy.core.runtimefolders.runtime_folders", list)
     app = Carboy(__name__, root_path=str(tmp_path))
-    app.model("/net", source="models/net")(Counting)
+    app.model("/net", source="models/net", **request.param)(Counting)
     app.model("/plain")(plain)
 
     def run(*arguments: object):
@@ -109,6 +112,28 @@ def test_version_that_was_pushed_is_served_although_its_name_is_older(command, n
     write_version(net, "9")
     command("push", "net", make_build(tmp_path), "--version", "8-fixed")
     assert rows_of(command("list")) == [["net", "9", "rolled back"], ["net", "8-fixed", "chosen"]]
+
+
+@pytest.mark.parametrize(
+    "command", [{"canary": {"3": 0.1}, "shadow": "4"}], ids=[""], indirect=True
+)
+def test_versions_on_trial_are_not_those_that_all_clients_get(command, net, tmp_path):
+    """Version 2 answers most clients, so that is the one to roll back from."""
+    for name in ("1", "2", "3"):
+        write_version(net, name)
+
+    def rows() -> list[list[str]]:
+        return [line.split()[1:3] for line in command("list", "net").stdout.splitlines()[2:]]
+
+    assert rows() == [["3", "canary"], ["2", "newest"], ["1", "older"]]
+    assert command("rollback", "net").stdout.startswith("net: version 1 instead of 2,")
+    assert rows() == [["3", "canary"], ["2", "rolled"], ["1", "chosen"]]
+    assert command("rollback", "net").exit_code == 2
+    command("push", "net", make_build(tmp_path))
+    assert rows()[0] == ["4", "shadow"]
+    assert rows()[3] == ["1", "chosen"]
+    assert command("switch", "net", "3").exit_code == 0
+    assert rows()[1] == ["3", "chosen"]
 
 
 def test_version_that_cannot_be_used_is_listed_with_its_reason(command, net):
@@ -228,14 +253,14 @@ class Served:
     def request(self, name: str, **arguments: object) -> dict[str, object]:
         return ControlClient(self.socket).request(f"models/{name}", timeout_s=50, **arguments)
 
-    def versions(self) -> dict[str, list[str]]:
+    def versions(self, model: str = "net") -> dict[str, list[str]]:
         """Return what the workers do with each version. The server leaves out a worker that does
         not answer in time, so it is asked again until both have.
         """
         found: list[dict[str, t.Any]] = []
 
         def ask() -> bool:
-            found[:] = self.request("versions", model="net")["versions"]
+            found[:] = self.request("versions", model=model)["versions"]
             return len({each["pid"] for version in found for each in version["workers"]}) == 2
 
         wait_until(ask)
@@ -248,6 +273,7 @@ class Served:
 def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     write_version(folder / "models" / "net", "1")
+    write_version(folder / "models" / "tried", "1")
     server = Served(folder)
     yield server
     server.program.stop()
@@ -285,11 +311,29 @@ def test_roll_back_and_switch_reach_all_workers(served):
     assert served.request("rollback", model="net") == {
         "model": "net",
         "version": first,
+        "state": "serving",
         "before": second,
     }
     assert served.versions()[first] == ["serving", "serving"]
     served.request("switch", model="net", version=second)
     assert served.versions()[second] == ["serving", "serving"]
+
+
+@pytest.mark.integration
+def test_what_becomes_of_a_canary_that_is_pushed_is_said(served):
+    folder = make_build(served.folder)
+    assert served.request("push", model="tried", folder=str(folder))["state"] == "serving"
+    failing = make_build(served.folder, fails="init")
+    with pytest.raises(ControlClientError, match=r"not served: .*the weights are missing"):
+        served.request("push", model="tried", folder=str(failing))
+    shutil.rmtree(served.folder / "models" / "tried" / "3")
+    pushed = served.command("push", "tried", make_build(served.folder), "--version", "3")
+    assert pushed.returncode == 0, pushed.stderr
+    assert pushed.stdout.splitlines()[1] == f"tried: version 3 is a canary ({served.socket})."
+    assert served.versions("tried")["2"] == ["serving", "serving"]
+    assert served.versions("tried")["3"] == ["canary", "canary"]
+    assert served.request("rollback", model="tried")["before"] == "2"
+    assert served.versions("tried")["1"] == ["serving", "serving"]
 
 
 @pytest.mark.integration

@@ -160,7 +160,7 @@ class Told:
     def send(self, word: str, payload: t.Any) -> None:
         self.told.append((word, payload["key"]))
 
-    def refuse(self, key: str, reason: str, *, is_other_app: bool = False) -> None:
+    def refuse(self, key: str, reason: str, **about: bool) -> None:
         self.told.append(("refused", key))
 
     def close(self) -> None: ...

@@ -15,6 +15,7 @@ SVG is rejected: it is XML that may contain scripts, and carboy does not render 
 from __future__ import annotations
 
 import io
+import re
 import struct
 import sys
 import typing as t
@@ -121,6 +122,15 @@ _SIGNATURES = (
     (b"MM\x00*", "TIFF"),
 )
 DEFAULTS = ImageOptions()
+# How many bytes of a file may come before the name of its first element.
+_MARKUP_BYTES = 4096
+# What may come before the first element of XML or HTML: processing instructions (PHP's are none of
+# XML), comments, and the document type, whose part in brackets declares entities.
+_PROLOG = re.compile(
+    rb"(?:\s|<\?(?!php|=).*?\?>|<!--.*?-->|<!doctype[^\[>]*(?:\[.*?\]\s*)?>)*", re.DOTALL
+)
+# The first element, or a document type of which the first bytes of a file do not have all.
+_ROOT = re.compile(rb"<(?:!doctype\s+|\w+:)?(svg|html)\b")
 
 
 def sniff(data: bytes) -> str | None:
@@ -271,11 +281,14 @@ def _with_16_bits(picture: t.Any) -> t.Any:
 
 def describe(data: bytes) -> str:
     """Return a word for a file that is not an image, for an error message: "SVG", "PDF", "text"."""
-    head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    head = data[:_MARKUP_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not data:
         return "an empty file"
-    if head.startswith((b"<svg", b"<?xml", b"<!doctype", b"<html")):
-        return "SVG" if b"<svg" in head else "XML or HTML"
+    root = _ROOT.match(_PROLOG.sub(b"", head, count=1))
+    if root is not None and root[1] == b"svg":
+        return "SVG"
+    if root is not None or head.startswith((b"<?xml", b"<!doctype")):
+        return "XML or HTML"
     if head.startswith(b"%pdf"):
         return "PDF"
     if data[4:8] == b"ftyp":

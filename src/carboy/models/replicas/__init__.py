@@ -19,6 +19,7 @@ rawbody             the body of a request that the replica decodes
 packedfailures      exceptions on their way back; `exceptiontexts` has their texts
 posting             batches whose results an event loop receives
 replicaconnection   a connection to one replica
+replicaitems        a stream that a replica computes
 frames              how messages are sent: on a socket, large arrays through shared memory
 arena               that memory
 devicelock          a lock on a device that replicas share

@@ -127,7 +127,7 @@ def decode_card(data: bytes, path: str) -> Card:
     """
     try:
         card = msgspec.json.decode(data, type=Card)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise ModelFileError(
             f"{path!r} is not the card of a saved model: {exc}. carboy.models.save() writes one;"
             " save the model anew."

@@ -7,24 +7,32 @@ import typing as t
 from carboy.errors import ModelFileError
 
 if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
     from . import VersionSource
     from .versionlist import VersionList
 
+    #: What versions are tried for, by name: "canary" or "shadow". Only some or no clients get them.
+    Trials = cabc.Mapping[str, str]
 
-def add_version(source: VersionSource, folder: str, name: str | None = None) -> str:
-    """Add the files in a folder as the version to serve, and return its name."""
+
+def add_version(
+    source: VersionSource, folder: str, name: str | None = None, *, trials: Trials
+) -> str:
+    """Add the files in a folder as the version to serve, or to try, and return its name."""
     added = source.push(folder, name)
     # A version under a name of its own may be older than the newest one by that name.
-    if wanted_of(source.look()) != added:
+    if added not in trials and wanted_of(source.look(), trials) != added:
         source.choose(added)
     return added
 
 
-def roll_back(source: VersionSource, to: str | None = None) -> tuple[str, str]:
+def roll_back(source: VersionSource, to: str | None = None, *, trials: Trials) -> tuple[str, str]:
     """Switch to an earlier version.
 
     Args:
-        to: its name; by default the one before the version that should be served now.
+        to: its name; by default the one before the version that should be served now, without
+            those on trial.
 
     Returns:
         The names of the version that was to be served before, and of the one that is now.
@@ -32,12 +40,12 @@ def roll_back(source: VersionSource, to: str | None = None) -> tuple[str, str]:
     Raises:
         ModelFileError: there is no earlier version.
     """
-    candidates = [each.name for each in source.look().candidates()]
+    candidates = [each.name for each in source.look().for_all_clients(trials)]
     if to is None and len(candidates) < 2:
         served = f"only {candidates[0]!r}" if candidates else "no version"
         raise ModelFileError(
-            f"There is no version to roll back to in {source.location!r}: it has {served} that can"
-            " be served."
+            f"There is no version to roll back to in {source.location!r}: it has {served} that all"
+            " clients may get."
         )
     version = to or candidates[1]
     if candidates[:1] == [version]:
@@ -49,17 +57,19 @@ def roll_back(source: VersionSource, to: str | None = None) -> tuple[str, str]:
     return candidates[0] if candidates else "", version
 
 
-def wanted_of(found: VersionList) -> str | None:
-    """Return the name of the version that should be served; None if there is none."""
-    candidates = found.candidates()
+def wanted_of(found: VersionList, trials: Trials) -> str | None:
+    """Return the name of the version that all clients should get, but for those of a canary; None
+    if there is none.
+    """
+    candidates = found.for_all_clients(trials)
     return candidates[0].name if candidates else None
 
 
-def describe(source: VersionSource) -> dict[str, t.Any]:
+def describe(source: VersionSource, trials: Trials) -> dict[str, t.Any]:
     """Return the versions in a source as plain JSON values, oldest first."""
     found = source.look()
-    wanted = wanted_of(found)
-    candidates = {each.name for each in found.candidates()}
+    wanted = wanted_of(found, trials)
+    kept = {each.name for each in found.candidates()} | trials.keys()
     return {
         "source": source.location,
         "chosen": found.choice.version if found.choice and found.choice.version == wanted else None,
@@ -67,7 +77,8 @@ def describe(source: VersionSource) -> dict[str, t.Any]:
             {
                 "version": each.name,
                 "wanted": each.name == wanted,
-                "rolled_back": not each.fault and each.name not in candidates,
+                "trial": None if each.name == wanted else trials.get(each.name),
+                "rolled_back": not each.fault and each.name not in kept,
                 "fault": each.fault,
                 "made_at": each.card.made_at if each.card else None,
                 "bytes": each.card.size_bytes if each.card else 0,

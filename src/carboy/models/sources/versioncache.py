@@ -85,7 +85,7 @@ class VersionCache:
         try:
             with open(os.path.join(top, _LAST_LOOK), "rb") as file:
                 look = msgspec.json.decode(file.read(), type=LastLook)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return {}, None
         found = {}
         for name, digest in look.cards.items():

@@ -86,6 +86,13 @@ class VersionList(t.NamedTuple):
             ]
         return usable[::-1]
 
+    def for_all_clients(self, trials: cabc.Collection[str]) -> list[SourceVersion]:
+        """Return the versions that all clients may get, in the order of preference. One that is on
+        trial is among them only if somebody has switched to it.
+        """
+        chosen = self.choice.version if self.choice is not None else ""
+        return self.candidates(excluding={*trials} - {chosen})
+
     def refuse_none(self, location: str) -> None:
         """Say why there is nothing to serve, if no version can be served.
 
@@ -209,7 +216,7 @@ def read_choice(data: bytes, place: str) -> Choice:
     """
     try:
         return msgspec.json.decode(data, type=Choice)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise ModelFileError(
             f"{place!r} does not say which version to serve: {exc}. Switch to a version again, or"
             " remove the file to serve the newest one."

@@ -38,12 +38,12 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from ..model import Model
+    from ..options import Trial
     from ..protocol import PredictionRequest
     from ..queue.state import Slot
     from ..sources import VersionSource
     from ..sources.versionlist import SourceVersion, VersionList
     from .modelversion import ModelVersion
-    from .versionstate import State
 
 # How long a version that was replaced may compute the predictions that it has accepted, unless
 # their deadline is later. Streams and predictions of Python code may take long.
@@ -179,6 +179,7 @@ class VersionSet:
         if source is not None and not self._is_started:
             found = self._look(source)
             if found.is_fixed:
+                self._warn_of_no_versions(source)
                 version = self._model.make_version("", source.folder(found.versions[0].name))
                 for observer in self.observers:
                     observer.added(self._model, version)
@@ -377,23 +378,18 @@ class VersionSet:
         return None if wanted.name == self._model.current.name or is_tried else wanted
 
     def _candidates(self, found: VersionList) -> list[SourceVersion]:
-        """Return the versions that all clients may get, in the order of preference. One that is on
-        trial is among them only if somebody has switched to it.
-        """
-        chosen = found.choice.version if found.choice is not None else ""
-        return found.candidates(excluding=self._trials.keys() - {chosen})
+        return found.for_all_clients(self._trials)
 
     # --- canaries and shadows ------------------------------------------------------------------
 
     @property
-    def _trials(self) -> dict[str, State]:
-        """The versions that are loaded beside the current one, and what for."""
-        options = self._model.options
-        shadow: dict[str, State] = {} if options.shadow is None else {options.shadow: "shadow"}
-        return {**dict.fromkeys(options.canary, "canary"), **shadow}
+    def _trials(self) -> cabc.Mapping[str, Trial]:
+        return self._model.options.trials
 
     def _new_trials(self, found: VersionList, *, retry: bool = False) -> list[SourceVersion]:
         """Return the versions on trial that could be loaded."""
+        if found.is_fixed:
+            return []
         known = dict(self._states)
         return [
             each
@@ -431,6 +427,15 @@ class VersionSet:
                 "%s: there is no version %r in %r, which is its %s: it is loaded when it appears",
                 *(self._owner, name, source.location, self._trials[name]),
             )
+
+    def _warn_of_no_versions(self, source: VersionSource) -> None:
+        for name in ("canary", "shadow", "hold_s"):
+            if value := getattr(self._model.options, name):
+                _logger.warning(
+                    "%s: %s=%r has no effect: %r is the folder of a single version. Name the folder"
+                    " above it as the source of the model.",
+                    *(self._owner, name, value, source.location),
+                )
 
     def _begin_trial(self, version: ModelVersion) -> None:
         self._on_trial[version.name] = version
@@ -607,7 +612,13 @@ class VersionSet:
             if self.source is not None and not is_started:
                 # The queue refuses predictions, instead of finding out which version is served.
                 model.current = model.make_version("", model.options.source)
+            state = self._states.get(model.current.name)
+            is_its_own = state is not None and state.version is model.current
+            if state is not None and is_its_own:
+                state.become("draining")
             model.current.unload(timeout_s)
+            if is_its_own:
+                del self._states[model.current.name]
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the version again

@@ -180,6 +180,8 @@ def _takes_list(annotation: t.Any) -> bool:
 def _rows_of_columns(data: bytes, path: str) -> bytes:
     """Return lists by name, one per parameter, as a JSON list with an object per prediction."""
     columns = _read_part(data, dict[str, list[msgspec.Raw]], path)
+    if not columns:
+        raise InputError.at(path, expected="a list of values for each input", got="none")
     lengths = {len(column) for column in columns.values()}
     if len(lengths) > 1:
         got = ", ".join(f"{len(column)} in {name!r}" for name, column in columns.items())
@@ -200,7 +202,7 @@ def install(app: ModelApp) -> None:
     model = sole_model(app, NAME, may_stream=False)
     add_protocol(app, MLflowProtocol(model, "/invocations"))
     for rule in ("/ping", "/health"):
-        view = partial(health_of, app, model)
+        view = partial(health_of, app, model.name)
         add_page(app, rule, ["GET"], view, endpoint=f"{NAME}:{rule}", purpose=PROBE)
 
     def version() -> Response:

@@ -29,7 +29,7 @@ from carboy.core.problemdetails import Problem
 from carboy.errors import AnswerError, ConfigError, InputError
 
 from ..view import add_protocol
-from .instances import read_body
+from .instances import read_body, read_one
 from .shared import ProtocolWithoutStreams, WireProblem
 from .solemodel import CONFIG_KEY, ServesOneModel, sole_model
 
@@ -74,11 +74,13 @@ class EmbeddingsProtocol(ServesOneModel, ProtocolWithoutStreams):
                 code="model_not_found",
             )
         request.state = asked.encoding_format
-        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        if isinstance(asked.input, str):
+            texts = {"$.input": asked.input}
+        else:
+            texts = {f"$.input[{i}]": text for i, text in enumerate(asked.input)}
         if not texts:
             raise InputError.at("$.input", expected="a text, or at least one in the list")
-        name = model.interface.parameters[0].alias
-        return [model.codec.from_plain({name: text}) for text in texts]
+        return [read_one(model, encode(text), path) for path, text in texts.items()]
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
         write = _to_base64 if request.state == "base64" else model.answers.encode_json

@@ -38,5 +38,5 @@ def install(app: ModelApp) -> None:
     """Serve a model of an app by the protocol."""
     model = sole_model(app, NAME)
     add_protocol(app, SageMakerProtocol(model, "/invocations"))
-    view = partial(health_of, app, model)
+    view = partial(health_of, app, model.name)
     add_page(app, "/ping", ["GET"], view, endpoint=f"{NAME}:ping", purpose=PROBE)

@@ -63,7 +63,7 @@ class ServesOneModel:
         return self._path if model.name == self._served.name else None
 
 
-def health_of(app: ModelApp, model: Model) -> Response:
-    """Return a response that says whether the model can predict: 200 or 503."""
-    reason = model.not_ready()
+def health_of(app: ModelApp, name: str) -> Response:
+    """Return a response that says whether the model of this name can predict: 200 or 503."""
+    reason = app.models[name].not_ready()
     return json_response(app, {"ready": not reason}, status=503 if reason else 200)

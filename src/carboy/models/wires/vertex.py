@@ -48,5 +48,5 @@ def install(app: ModelApp) -> None:
     add_protocol(app, VertexProtocol(model, os.environ["AIP_PREDICT_ROUTE"]))
     health = os.environ.get("AIP_HEALTH_ROUTE")
     if health:
-        view = partial(health_of, app, model)
+        view = partial(health_of, app, model.name)
         add_page(app, health, ["GET"], view, endpoint=f"{NAME}:health", purpose=PROBE)

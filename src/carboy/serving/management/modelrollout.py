@@ -42,6 +42,13 @@ _MOST_DEATHS = 2
 _TURN_S = 0.1
 
 
+class Tried(t.TypedDict):
+    """What a worker does with a canary or shadow: its state, and why it could not be loaded."""
+
+    state: str
+    reason: str
+
+
 class Refreshed(t.TypedDict):
     """A worker's answer when it was asked to look at the source of a model.
 
@@ -49,11 +56,15 @@ class Refreshed(t.TypedDict):
         before: the version that it served before.
         now: the version that it serves now.
         refused: the version that the source says should be served, if this worker could not.
+        trials: the canaries and shadows that its source has, by name.
+        unloaded: whether a client has unloaded the model, so that it serves none.
     """
 
     before: str
     now: str
     refused: RefusedVersion | None
+    trials: dict[str, Tried]
+    unloaded: bool
 
 
 class ModelRollout:
@@ -75,8 +86,8 @@ class ModelRollout:
         self._refused: dict[str, dict[str, RefusedVersion]] = {}
         # The newest code that a worker was started with: it may serve what other code could not.
         self._generation = 0
-        # The model whose version is being changed; "" if none is.
-        self._changing = ""
+        # The model whose version is being changed, with the version that it had before.
+        self._changing: dict[str, str] = {}
         # How many processes have died while they loaded a version, by model, version and
         # fingerprint; and by model why the last change has ended for that reason.
         self._deaths: collections.Counter[tuple[str, str, str]] = collections.Counter()
@@ -124,11 +135,14 @@ class ModelRollout:
     def _refused_of(self, name: str) -> list[RefusedVersion]:
         return list(self._refused.get(name, {}).values())[-_MOST_REFUSED:]
 
-    def refresh(self, name: str, *, retry: bool = False) -> None:
+    def refresh(self, name: str, *, retry: bool = False) -> list[Refreshed]:
         """Let all workers serve the version of a model that its source says.
 
         Args:
             retry: try a version again that a worker could not serve before.
+
+        Returns:
+            The answers of the workers; none if no worker is ready.
 
         Raises:
             ControlRequestError: a worker could not. All serve the version that they served before.
@@ -136,21 +150,23 @@ class ModelRollout:
         with self._turn:
             changed: dict[int, str] = {}
             self._killed.pop(name, None)
-            self._changing = name
+            self._changing = {name: self._serving.get(name, "")}
             try:
-                self._refresh_each(name, changed, retry=retry)
+                answers = self._refresh_each(name, changed, retry=retry)
             except ControlRequestError:
                 self._change_back(name, changed)
                 raise
             finally:
-                self._changing = ""
+                self._changing = {}
             if changed:
                 logger.info("model %r: all workers serve %r", name, self._serving[name])
+            return answers
 
-    def _refresh_each(self, name: str, changed: dict[int, str], *, retry: bool) -> None:
+    def _refresh_each(self, name: str, changed: dict[int, str], *, retry: bool) -> list[Refreshed]:
         """Let one worker after the other look at the source, and note in `changed` which version
         each of them served before, by its process id.
         """
+        answers = []
         asked: set[int | None] = set()
         # A worker that becomes ready meanwhile may have begun with the version before.
         while left := [each for each in self._ready() if each.pid not in asked]:
@@ -166,6 +182,8 @@ class ModelRollout:
                 changed[pid] = refreshed["before"]
             self._serving[name] = refreshed["now"]
             self._refused.get(name, {}).pop(refreshed["now"], None)
+            answers.append(refreshed)
+        return answers
 
     def _ready(self) -> list[ProcessState]:
         return [each for each in self._state().processes if each.phase == "ready"]
@@ -211,21 +229,22 @@ class ModelRollout:
     def _note_death(
         self, process: WorkerProcess, name: str, version: str, fingerprint: str, how: str
     ) -> bool:
-        if version == self._serving.get(name) and name != self._changing:
-            return False  # the other workers have loaded it
+        if version == self._changing.get(name, self._serving.get(name)):
+            return False  # all other workers have loaded it
         known = self._refused.setdefault(name, {}).get(version)
         is_known = known is not None and known["fingerprint"] == fingerprint
-        self._deaths[name, version, fingerprint] += 1
-        is_tried_again = self._deaths[name, version, fingerprint] < _MOST_DEATHS
-        if process.was_ready and not is_known and is_tried_again:
-            return False
-        del self._deaths[name, version, fingerprint]
+        loaded = name, version, fingerprint
+        self._deaths[loaded] += 1
+        if process.was_ready and not is_known and self._deaths[loaded] < _MOST_DEATHS:
+            return False  # it may have died of something else
+        del self._deaths[loaded]
         reason = f"A worker process {how} while it loaded the version."
-        self._refused[name][version] = {
+        refused: RefusedVersion = {
             "version": version,
             "fingerprint": fingerprint,
             "reason": reason,
         }
+        self._refused[name][version] = refused
         self._killed[name] = message = (
             f"{process} {how} while it loaded version {version!r} of model {name!r}, so no worker"
             " serves that version. It is tried again when its files change, or when somebody asks"

@@ -56,10 +56,11 @@ ASK_S = 4.0
 
 
 class _Stored(t.NamedTuple):
-    """A model, and where its versions are."""
+    """A model, where its versions are, and which of them are tried for what."""
 
     name: str
     source: VersionSource
+    trials: cabc.Mapping[str, str]
 
 
 def _changes_versions(change: Change) -> cabc.Callable[..., None]:
@@ -111,7 +112,7 @@ def push_command(stored: _Stored, folder: str, version: str | None) -> str:
     """
     from ...models.sources.changes import add_version
 
-    added = add_version(stored.source, folder, version)
+    added = add_version(stored.source, folder, version, trials=stored.trials)
     click.echo(f"{stored.name}: version {added} is in {stored.source.location}.")
     return added
 
@@ -127,7 +128,7 @@ def rollback_command(stored: _Stored, to: str | None) -> str:
     """
     from ...models.sources.changes import roll_back
 
-    before, after = roll_back(stored.source, to)
+    before, after = roll_back(stored.source, to, trials=stored.trials)
     click.echo(
         f"{stored.name}: version {after} instead of {before or 'none'}, until a new one is added."
     )
@@ -191,7 +192,7 @@ def _find(name: str) -> _Stored:
         raise RefusedCommandError(str(exc.args[0])) from None
     if model.options.source is None:
         raise RefusedCommandError(without_source(name, model.rule))
-    return _Stored(name, source_of(model.options.source))
+    return _Stored(name, source_of(model.options.source), model.options.trials)
 
 
 def _servers_of(stored: _Stored, socket: str | None, port: int | None) -> list[ControlClient]:
@@ -250,15 +251,24 @@ def _has_model(server: ControlClient, stored: _Stored) -> bool:
     )
 
 
+# What a server does with a version, by the state in its response.
+_DONE = {"serving": "is served", "canary": "is a canary", "shadow": "is a shadow"}
+_REPLACED = "is not served: another one was added or chosen meanwhile"
+
+
 def _let_servers_follow(model: str, version: str, servers: cabc.Sequence[ControlClient]) -> None:
-    """Let servers look at the source now, and wait until they serve the version."""
+    """Let servers look at the source now, and wait until they serve the version or try it."""
     if not servers:
         click.echo("No running server of this user has this model.", err=True)
     failed = False
     for server in servers:
         try:
-            server.request("models/refresh", timeout_s=None, model=model)
-            click.echo(f"{model}: version {version} is served ({server.path}).")
+            state = server.request("models/refresh", timeout_s=None, model=model, version=version)
+            done = _DONE.get(state["state"])
+            failed = failed or done is None
+            click.echo(
+                f"{model}: version {version} {done or _REPLACED} ({server.path}).", err=done is None
+            )
         except ControlClientError as exc:
             failed = True
             click.echo(
@@ -275,7 +285,7 @@ def _described(stored: _Stored, servers: cabc.Sequence[ControlClient]) -> dict[s
     """
     from ...models.sources.changes import describe
 
-    found = describe(stored.source)
+    found = describe(stored.source, stored.trials)
     states = [
         {"worker": process["worker"], "pid": process["pid"], **state}
         for server in servers

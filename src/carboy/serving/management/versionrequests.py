@@ -4,10 +4,11 @@
     models/push      {model, folder, version}  add a version from a folder on this machine
     models/switch    {model, version}          serve another version
     models/rollback  {model, version}          serve an earlier version, such as the one before
-    models/refresh   {model}                   look at the source now
+    models/refresh   {model, version}          look at the source now
 
-All but the first return when the workers serve the version. The source of a model is known to the
-app alone, so a worker is asked for it.
+All but the first return when the workers serve the version, or try it as a canary or shadow; the
+member `state` says which, or "replaced" if another one was added or chosen meanwhile. The source of
+a model is known to the app alone, so a worker is asked for it.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ if t.TYPE_CHECKING:
     from ...models.sources import VersionSource
     from ..process.serverstate import ProcessState
     from .managementserver import Command
+    from .modelrollout import Refreshed
 
     Arguments = dict[str, t.Any]
     #: Asks all workers, and waits for their answers; see `ControlRequests`.
     AskWorkers = cabc.Callable[..., list[tuple[ProcessState, Future[t.Any]]]]
 
-#: The question to a worker for the option `source` of a model.
+#: The question to a worker for the option `source` of a model, and for its trials.
 SOURCE: t.Final = "model-source"
 
 
@@ -40,11 +42,13 @@ class VersionRequests:
 
     Args:
         ask_workers: asks all workers a question.
-        refresh: lets all workers serve the version of a model that its source says; raises
-            ControlRequestError if they cannot.
+        refresh: lets all workers serve the version of a model that its source says, and returns
+            their answers; raises ControlRequestError if they cannot.
     """
 
-    def __init__(self, ask_workers: AskWorkers, refresh: cabc.Callable[[str], object]) -> None:
+    def __init__(
+        self, ask_workers: AskWorkers, refresh: cabc.Callable[[str], list[Refreshed]]
+    ) -> None:
         self._ask_workers = ask_workers
         self._refresh = refresh
 
@@ -66,7 +70,7 @@ class VersionRequests:
         from ...models.sources.changes import describe
 
         model = _texts(arguments, "model")["model"]
-        found = describe(self._source(model))
+        found = describe(*self._stored(model))
         for version in found["versions"]:
             version["workers"] = []
         by_name = {version["version"]: version["workers"] for version in found["versions"]}
@@ -85,49 +89,56 @@ class VersionRequests:
                 f"folder: expected an absolute path, got {given['folder']!r}: the server may run in"
                 " another folder than you."
             )
-        added = add_version(self._source(given["model"]), given["folder"], given["version"] or None)
+        source, trials = self._stored(given["model"])
+        added = add_version(source, given["folder"], given["version"] or None, trials=trials)
         return self._served(given["model"], added)
 
     def _switch(self, arguments: Arguments) -> Arguments:
         given = _texts(arguments, "model", "version")
-        self._source(given["model"]).choose(given["version"])
+        source, _ = self._stored(given["model"])
+        source.choose(given["version"])
         return self._served(given["model"], given["version"])
 
     def _roll_back(self, arguments: Arguments) -> Arguments:
         from ...models.sources.changes import roll_back
 
         given = _texts(arguments, "model", optional="version")
-        before, after = roll_back(self._source(given["model"]), given["version"] or None)
+        source, trials = self._stored(given["model"])
+        before, after = roll_back(source, given["version"] or None, trials=trials)
         return {**self._served(given["model"], after), "before": before}
 
     def _look(self, arguments: Arguments) -> Arguments:
-        model = _texts(arguments, "model")["model"]
-        self._source(model)  # refuses a model that the app does not have
-        self._follow_source(model)
-        return {"model": model}
+        given = _texts(arguments, "model", optional="version")
+        model, version = given["model"], given["version"]
+        self._stored(model)  # refuses a model that the app does not have
+        state = self._follow_source(model, version)
+        return {"model": model, "version": version, "state": state} if version else {"model": model}
 
     def _served(self, model: str, version: str) -> Arguments:
         """Let the workers follow the source, and return the response."""
         try:
-            self._follow_source(model)
+            state = self._follow_source(model, version)
         except ControlRequestError as exc:
             raise ControlRequestError(
                 f"Version {version!r} of {model!r} is in its source, but it is not served: {exc}"
             ) from None
-        return {"model": model, "version": version}
+        return {"model": model, "version": version, "state": state}
 
-    def _follow_source(self, model: str) -> None:
-        """Let the workers follow the source. If they cannot, the log has the reason, too: whoever
-        looks at it later has not seen the response.
+    def _follow_source(self, model: str, version: str) -> str:
+        """Let the workers follow the source, and return what they do with a version. If they
+        cannot, the log has the reason, too: whoever looks at it later has not seen the response.
         """
         try:
-            self._refresh(model)
+            answers = self._refresh(model)
+            return state_of(version, answers) if version else ""
         except ControlRequestError as exc:
             logger.error("%s", exc)
             raise
 
-    def _source(self, model: str) -> VersionSource:
-        """Return the source of a model, as the first worker that answers knows it."""
+    def _stored(self, model: str) -> tuple[VersionSource, dict[str, str]]:
+        """Return the source of a model, and what its versions are tried for, as the first worker
+        that answers knows it.
+        """
         from ...models.sources import source_of
 
         reasons = []
@@ -136,10 +147,32 @@ class VersionRequests:
                 reasons.append(f"worker {process.number} has not answered")
                 continue
             try:
-                return source_of(answer.result())
+                found = answer.result()
+                return source_of(found["source"]), found["trials"]
             except WorkerAnswerError as exc:
                 reasons.append(str(exc))
         raise ControlRequestError(reasons[0] if reasons else "No worker of the server is ready.")
+
+
+def state_of(version: str, answers: cabc.Sequence[Refreshed]) -> str:
+    """Return what workers do with a version that was to be served or tried.
+
+    Raises:
+        ControlRequestError: they do nothing with it; the message says why.
+    """
+    if not answers:
+        raise ControlRequestError("No worker of the server is ready.")
+    if any(each["unloaded"] for each in answers):
+        raise ControlRequestError(
+            "A client has unloaded the model. It follows its source when it is loaded again."
+        )
+    if all(each["now"] == version for each in answers):
+        return "serving"
+    tried = [each["trials"][version] for each in answers if version in each["trials"]]
+    for each in tried:
+        if each["reason"]:
+            raise ControlRequestError(each["reason"])
+    return tried[0]["state"] if tried else "replaced"
 
 
 def _states(answer: Future[t.Any], model: str) -> list[Arguments]:

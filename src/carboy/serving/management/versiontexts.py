@@ -48,6 +48,8 @@ def _in_source(model: Found, version: Found) -> str:
         return "unusable"
     if version["wanted"]:
         return "chosen" if model["chosen"] == version["version"] else "newest"
+    if version["trial"]:
+        return str(version["trial"])
     return "rolled back" if version["rolled_back"] else "older"
 
 

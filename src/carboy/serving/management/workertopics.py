@@ -28,7 +28,7 @@ if t.TYPE_CHECKING:
     from carboy.models.collection import Models
     from carboy.models.model import Model
 
-    from .modelrollout import Refreshed
+    from .modelrollout import Refreshed, Tried
     from .questions import Answering
 
 
@@ -74,7 +74,13 @@ class WorkerTopics:
                 raise ControlRequestError(str(exc)) from None
         if refused := model.versions.refused():
             refused["reason"] = mask_text(refused["reason"])
-        return {"before": before, "now": model.current.name, "refused": refused}
+        return {
+            "before": before,
+            "now": model.current.name,
+            "refused": refused,
+            "trials": _trials_of(model),
+            "unloaded": model.versions.unloaded,
+        }
 
     def _switch_model(self, arguments: dict[str, t.Any]) -> None:
         versions = t.cast("Models", models_of(self.app))[arguments["name"]].versions
@@ -149,9 +155,9 @@ def describe_models(app: WSGIApplication | None) -> list[dict[str, t.Any]]:
     return [_describe_model(model) for model in (models_of(app) or {}).values()]
 
 
-def source_of_model(app: WSGIApplication | None, name: str) -> str:
-    """Return the option `source` of a model, which may contain a password. The supervisor alone
-    asks for it.
+def source_of_model(app: WSGIApplication | None, name: str) -> dict[str, t.Any]:
+    """Return the option `source` of a model, which may contain a password, and which versions are
+    tried for what. The supervisor alone asks for it.
     """
     models = models_of(app)
     if models is None or name not in models:
@@ -162,7 +168,15 @@ def source_of_model(app: WSGIApplication | None, name: str) -> str:
         from ...models.sources import without_source
 
         raise ControlRequestError(without_source(name, models[name].rule))
-    return source
+    return {"source": source, "trials": models[name].options.trials}
+
+
+def _trials_of(model: Model) -> dict[str, Tried]:
+    return {
+        each["version"]: {"state": each["state"], "reason": mask_text(each["reason"])}
+        for each in model.versions.states()
+        if each["version"] in model.options.trials
+    }
 
 
 def _describe_model(model: Model) -> dict[str, t.Any]:
