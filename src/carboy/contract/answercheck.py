@@ -453,7 +453,7 @@ def _from_json(cls: type, form: t.Any) -> t.Any:
     Used as msgspec's `dec_hook`, which must return an instance of the class.
     """
     value = form.value if isinstance(form, _Held) else form
-    if isinstance(value, cls):
+    if isinstance(value, t.get_origin(cls) or cls):
         value_kind = None if is_pydantic(cls) else kind_of(cls)
         misfit = "" if value_kind is None else value_kind.misfit(value)
         if misfit:

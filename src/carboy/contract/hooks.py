@@ -29,7 +29,7 @@ def from_json(cls: type, value: t.Any) -> t.Any:
         return read_plain(cls.__pydantic_validator__, value)  # type: ignore[attr-defined]
     # The value is an uploaded file, or was read from a form field before, so it needs no
     # conversion.
-    if isinstance(value, cls):
+    if isinstance(value, t.get_origin(cls) or cls):
         return value
     kind = kind_of(cls)
     if kind is None:

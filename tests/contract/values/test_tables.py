@@ -20,6 +20,7 @@ from frames import to_feather, to_parquet, to_stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carboy import Carboy
 from carboy.contract.values.registry import kind_of
 from carboy.contract.values.tables import declaration, is_table
 from carboy.contract.values.tables.value import TableKind
@@ -1091,3 +1092,54 @@ def test_whole_decimals_of_arrow_are_whole_numbers(number, valid):
 def test_cells_of_csv_are_those_of_json(anything, cell, written):
     frame = pd.DataFrame({"a": pd.Series([cell], dtype=object)})
     assert anything.write(frame, "text/csv").decode() == f"a\n{written}\n"
+
+
+# --- in records ----------------------------------------------------------------------------------
+
+
+class Cell(msgspec.Struct):
+    a: float
+
+
+class Shelf(msgspec.Struct):
+    cells: DataFrame[Cell]
+    more: DataFrame[Cell] | None = None
+
+
+@pytest.fixture
+def shelves():
+    app = Carboy("shelves")
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+
+    @app.model("/mirror")
+    def mirror(shelf: Shelf) -> Shelf:
+        return shelf
+
+    @app.model("/other")
+    def other(shelf: Shelf) -> Shelf:
+        return Shelf(t.cast("t.Any", pd.DataFrame({"b": [1.0]})))
+
+    yield app.test_client()
+    app.models.close()
+
+
+@pytest.mark.parametrize(
+    ("media_type", "encode"),
+    [("application/json", msgspec.json.encode), ("application/msgpack", msgspec.msgpack.encode)],
+    ids=["JSON", "MessagePack"],
+)
+def test_field_of_a_record_may_be_a_table_of_rows(shelves, media_type, encode):
+    for shelf in ({"cells": [{"a": 1.5}], "more": None}, {"cells": [{"a": 1}], "more": [{"a": 2}]}):
+        answer = shelves.post("/mirror", data=encode(shelf), content_type=media_type)
+        assert (answer.status_code, answer.json) == (200, shelf)
+
+
+def test_row_of_another_type_in_a_field_is_refused(shelves):
+    answer = shelves.post("/mirror", json={"cells": [{"b": 1}]})
+    assert (answer.status_code, answer.json["errors"][0]["path"]) == (422, "$.cells[0]")
+
+
+def test_table_of_other_columns_in_a_field_of_a_result_is_an_error(shelves, caplog):
+    assert shelves.post("/other", json={"cells": [{"a": 1}]}).status_code == 500
+    assert "does not fit its declared type" in caplog.text
+    assert "'a'" in caplog.text
