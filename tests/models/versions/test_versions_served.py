@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import re
 import signal
 import sys
 import threading
@@ -491,7 +492,9 @@ def test_replicas_end_first_if_those_of_the_next_version_have_no_memory_beside_t
         assert (crowded.serving(), crowded.answered()) == (["2", "2"], {"2"})
     assert set(seen) == {"1", "2"}
     output = crowded.program.output
-    assert output.count("predictions wait for at most") == 2
+    # The watch of a worker may have tried version 3, too, just before.
+    waits = re.findall(r"version '(\d)': predictions wait for at most", output)
+    assert sorted(set(waits)) == ["1", "2"]
     assert "was killed by SIGKILL" not in output
 
 
