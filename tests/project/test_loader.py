@@ -255,6 +255,8 @@ def test_all_problems_are_reported_and_nothing_is_loaded(project):
         ("PERMANENT_SESSION_LIFETIME", "3600", timedelta(hours=1)),
         ("TRUSTED_HOSTS", '["a.org", "b.org"]', ["a.org", "b.org"]),
         ("TRUSTED_HOSTS", "a.org, b.org", ["a.org", "b.org"]),
+        ("TRUSTED_HOSTS", "a.org", ["a.org"]),
+        ("TRUSTED_HOSTS", "[::1]:80,a.org", ["[::1]:80", "a.org"]),
         ("JSON_NAN", "error", "error"),
         ("OWN_NUMBER", "5", 5),
         ("OWN_LIST", "[1, 2]", [1, 2]),
@@ -307,6 +309,10 @@ UNUSABLE = [
     ("TRUSTED_HOSTS", "http://a.org", "'http://a.org' is no host"),
     ("TRUSTED_HOSTS", "a..org", r"'a\.\.org' is no host"),
     ("TRUSTED_HOSTS", ".", r"'\.' is no host"),
+    ("TRUSTED_HOSTS", "[a.org]", r"'\[a\.org\]' is no host"),
+    ("TRUSTED_HOSTS", '["a.org"', r"""'\["a\.org"' is no host"""),
+    ("TRUSTED_HOSTS", '{"a.org":1}', r"""'{"a\.org":1}' is no host"""),
+    ("TRUSTED_HOSTS", "'a.org'", r"""\"'a\.org'\" is no host"""),
     ("MAX_CONTENT_LENGTH", "-1", NO_LIMIT),
     ("MAX_FORM_MEMORY_SIZE", "-1", NO_LIMIT),
     ("MAX_FORM_PARTS", "-1", NO_LIMIT),
@@ -322,6 +328,13 @@ def test_value_with_which_every_request_fails_is_refused(project, key, text, mes
         ProjectError, match=f"{key} from environment variable CARBOY_{key}: {message}"
     ):
         project.load()
+
+
+@pytest.mark.parametrize("hosts", ["a.org", ".a.org", "[::1]", ["a.org"], None])
+def test_trusted_hosts_that_code_assigns_may_be_one_text(project, hosts):
+    app = project.load()
+    app.config["TRUSTED_HOSTS"] = hosts
+    assert problems_of(app.config) == []
 
 
 def test_unusable_value_that_code_assigns_is_a_problem(project):
