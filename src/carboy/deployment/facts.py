@@ -283,7 +283,8 @@ class Facts:
             return []
         of_carboy = os.path.join(self.app.root_path, uploads)
         of_app = os.path.join(self.root, uploads)
-        if _holds_code(of_carboy):
+        is_app = os.path.abspath(of_carboy) in self.code_folders  # which the files refuse
+        if _holds_code(of_carboy) and not is_app:
             return [of_app]
         is_only = os.path.isdir(of_carboy) and not os.path.isdir(of_app)
         return [of_carboy] if is_only else [of_carboy, of_app]

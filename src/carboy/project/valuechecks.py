@@ -37,7 +37,7 @@ def check_value(key: str, value: t.Any, source: str) -> None:
 
 
 def _check_hosts(hosts: t.Iterable[str]) -> str:
-    wrong = [each for each in hosts if not _is_host(each)]
+    wrong = [each[:80] for each in hosts if not _is_host(each)]
     if not wrong:
         return ""
     return (
