@@ -450,6 +450,53 @@ def test_fields_of_a_class_are_keys(project, kind):
         assert (config["TITLE"], config["HOSTS"]) == ("Shop", ["a"])
 
 
+@pytest.mark.parametrize("kind", [each for each in WITH_FIELDS if each != "pydantic"])
+def test_derived_class_without_a_decorator_sets_the_fields(project, kind):
+    head, default = WITH_FIELDS[kind]
+    project.write(
+        "config.py",
+        f"{head}\n"
+        "    TITLE: str = 'Shop'\n"
+        f"    HOSTS: list = {default}\n"
+        "class ServerConfig(Config):\n"
+        "    TITLE = 'Server'\n"
+        "class ProductionConfig(ServerConfig):\n"
+        "    HOSTS: list = ['b']\n",
+    )
+    config = project.load().config
+    assert (config["TITLE"], config["HOSTS"]) == ("Server", ["b"])
+    config = project.load(environment="testing").config
+    assert (config["TITLE"], config["HOSTS"]) == ("Shop", ["a"])
+
+
+def test_post_init_gets_the_values_of_a_derived_class_without_a_decorator(project):
+    project.write(
+        "config.py",
+        """
+        from dataclasses import dataclass
+
+        @dataclass
+        class Config:
+            HOST: str
+            URL: str = ""
+
+            def __post_init__(self):
+                self.URL = f"http://{self.HOST}"
+
+        class ProductionConfig(Config):
+            HOST = "b"
+
+        class TestingConfig(Config):
+            HOST = "x"
+
+            def __init__(self):
+                super().__init__("c")
+        """,
+    )
+    assert project.load().config["URL"] == "http://b"
+    assert project.load(environment="testing").config["URL"] == "http://c"
+
+
 PROPERTY = "@{}\n    def URI(self): return 'x'"
 
 

@@ -49,6 +49,9 @@ _DICTS = ("config", "configs", "config_by_name", "config_dict", "app_config")
 # installed one, may be: a company may share its base class by a library.
 _FOREIGN_PACKAGES = sys.stdlib_module_names | {"pydantic"}
 
+# Attributes that hold the fields of a dataclass and of an attrs class.
+_FIELDS_OF_DECORATED = ("__dataclass_fields__", "__attrs_attrs__")
+
 # The code that has run last for each file that the app's code can import, by the path of the file.
 # If a file's code is no longer the same, the file runs again.
 _imported: dict[str, types.CodeType] = {}
@@ -306,8 +309,27 @@ def _values_of(holder: object) -> dict[str, t.Any]:
     of it if only objects have them.
     """
     if isinstance(holder, type) and _needs_object(holder):
-        holder = holder()
+        holder = holder(**_arguments(holder))
     return {name: getattr(holder, name) for name in _names_of_keys(holder)}
+
+
+def _arguments(kind: type) -> dict[str, t.Any]:
+    """Return the values for the fields of a dataclass or an attrs class that classes derived from
+    it assign. If those are not decorated, `__init__` would set the values of the decorated class.
+    """
+    taken = inspect.signature(kind).parameters if _is_decorated(kind) else ()
+    found: dict[str, t.Any] = {}
+    for each in kind.__mro__:
+        if not vars(each).keys().isdisjoint(_FIELDS_OF_DECORATED):
+            break
+        for name in vars(each).keys() & taken:
+            if not inspect.isdatadescriptor(vars(each)[name]):
+                found.setdefault(name, vars(each)[name])
+    return found
+
+
+def _is_decorated(kind: type) -> bool:
+    return any(hasattr(kind, name) for name in _FIELDS_OF_DECORATED)
 
 
 def _needs_object(kind: type) -> bool:
