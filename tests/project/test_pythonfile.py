@@ -582,9 +582,51 @@ def test_equal_value_that_an_object_inherits_does_not_override_that_of_a_file(pr
 @pytest.mark.parametrize("kind", WITH_FIELDS)
 def test_field_in_lower_case_is_refused(project, kind):
     head, _ = WITH_FIELDS[kind]
-    project.write("config.py", f"{head}\n    title: str = 'Shop'\n")
+    project.write("config.py", f"{head}\n    SIZE: int = 1\n    title: str = 'Shop'\n")
     with pytest.raises(ProjectError, match=r"class Config has the field 'title'.*Write TITLE"):
         project.load()
+
+
+def test_field_in_lower_case_of_pydantic_settings_is_refused(project):
+    project.write(
+        "config.py",
+        """
+        from pydantic import BaseModel
+
+        class BaseSettings(BaseModel):
+            pass
+
+        class Config(BaseSettings):
+            title: str = "Shop"
+        """,
+    )
+    with pytest.raises(ProjectError, match=r"class Config has the field 'title'.*Write TITLE"):
+        project.load()
+
+
+@pytest.mark.parametrize("kind", WITH_FIELDS)
+def test_class_whose_fields_set_no_key_has_another_purpose(project, kind):
+    head, _ = WITH_FIELDS[kind]
+    project.write("config.py", f"{head}\n    data: str\n    rate: float = 0.1\nTITLE = 'Shop'\n")
+    config = project.load().config
+    assert config["TITLE"] == "Shop"
+    assert not config.keys() & {"data", "rate"}
+
+
+def test_variable_of_a_dataclass_is_no_field(project):
+    project.write(
+        "config.py",
+        """
+        from dataclasses import dataclass
+        from typing import ClassVar
+
+        @dataclass
+        class Config:
+            registry: ClassVar[dict] = {}
+            SIZE: int = 1
+        """,
+    )
+    assert project.load().config["SIZE"] == 1
 
 
 def test_dict_with_another_purpose_is_no_table_of_environments(project):

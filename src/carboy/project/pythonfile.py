@@ -218,7 +218,7 @@ class _PythonFile:
         return {
             name: Loaded(value, self._origin(None, name))
             for name, value in vars(self._module).items()
-            if name.isupper() and not name.startswith("_")
+            if _is_key(name)
         }
 
     def _layer_of(self, holder: t.Any) -> Layer:
@@ -238,6 +238,8 @@ class _PythonFile:
                 if field.has_default
             }
         kind = _class_of(holder)
+        if _is_for_another_purpose(kind):
+            return {}
         self._refuse_lower_case(kind)
         try:
             values = _values_of(holder)
@@ -248,8 +250,8 @@ class _PythonFile:
         return {name: Loaded(value, self._origin(kind, name)) for name, value in values.items()}
 
     def _refuse_lower_case(self, kind: type) -> None:
-        """Refuse a class with fields that set no key, such as a dataclass. (Other attributes in
-        lower case have other purposes.)
+        """Refuse a class that sets keys and has fields, as of a dataclass, that set none. (Other
+        attributes in lower case have other purposes.)
 
         Raises:
             ProjectError: the class has such a field.
@@ -300,6 +302,19 @@ def _has_same(layer: Layer, key: str, loaded: Loaded) -> bool:
     return other.value is loaded.value or is_equal
 
 
+def _is_for_another_purpose(kind: type) -> bool:
+    """Return whether a class has fields, and nothing that sets a key, such as the dataclass of a
+    training. The `BaseSettings` of pydantic is for configuration only.
+    """
+    has_fields = bool(field_names(kind))
+    is_settings = any(each.__name__ == "BaseSettings" for each in kind.__mro__)
+    return has_fields and not is_settings and not _sets_keys(kind)
+
+
+def _sets_keys(kind: type) -> bool:
+    return bool(_names_of_keys(kind)) or any(_is_key(name) for name in field_names(kind) or ())
+
+
 def _class_of(holder: object) -> type:
     return holder if isinstance(holder, type) else type(holder)
 
@@ -343,7 +358,11 @@ def _needs_object(kind: type) -> bool:
 
 
 def _names_of_keys(holder: object) -> list[str]:
-    return [name for name in dir(holder) if name.isupper() and not name.startswith("_")]
+    return [name for name in dir(holder) if _is_key(name)]
+
+
+def _is_key(name: str) -> bool:
+    return name.isupper() and not name.startswith("_")
 
 
 def _may_hold_values(holder: object) -> bool:
