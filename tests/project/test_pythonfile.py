@@ -514,24 +514,53 @@ def test_descriptor_never_becomes_a_value(project, attribute):
     assert project.load().config["URI"] == "x"
 
 
-def test_field_without_a_value_is_an_error_unless_the_environment_has_it(project):
+@pytest.mark.parametrize("kind", ["dataclass", "dataclass with slots", "attrs"])
+def test_field_without_a_value_gets_that_of_another_source(project, kind):
+    head, default = WITH_FIELDS[kind]
     project.write(
         "config.py",
-        """
-        from dataclasses import dataclass
-
-        @dataclass
-        class Config:
-            URI: str
-
-        @dataclass
-        class DevelopmentConfig(Config):
-            URI: str = "sqlite://"
-        """,
+        f"{head}\n"
+        "    URI: str\n"
+        f"    HOSTS: list = {default}\n"
+        "class DevelopmentConfig(Config):\n"
+        "    URI = 'sqlite://'\n",
     )
     assert project.load(environment="development").config["URI"] == "sqlite://"
-    with pytest.raises(ProjectError, match=r"config.py:4: class Config raises TypeError: .*'URI'"):
+    with pytest.raises(ProjectError, match=r"config.py:4: URI is declared .* variable CARBOY_URI"):
         project.load()
+    project.setenv(CARBOY_URI="postgres://")
+    config = project.load().config
+    assert (config["URI"], config["HOSTS"]) == ("postgres://", ["a"])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def __post_init__(self): self.URL = self.HOST",
+        "@property\n    def URL(self): return self.HOST",
+    ],
+    ids=["post_init", "property"],
+)
+def test_class_that_computes_values_needs_one_for_each_field(project, code):
+    head, _ = WITH_FIELDS["dataclass"]
+    project.write("config.py", f"{head}\n    HOST: str\n    {code}\n")
+    project.setenv(CARBOY_HOST="a")
+    with pytest.raises(ProjectError, match=r"class Config raises TypeError: .*'HOST'"):
+        project.load()
+
+
+def test_object_of_a_class_is_made_once(project):
+    head, _ = WITH_FIELDS["dataclass"]
+    project.write(
+        "config.py",
+        "made = []\n"
+        f"{head}\n"
+        "    SIZE: int = 1\n"
+        "    def __post_init__(self): made.append(1)\n"
+        "class ProductionConfig(Config):\n"
+        "    MADE = made\n",
+    )
+    assert project.load().config["MADE"] == [1, 1]  # one object of each class
 
 
 def test_secrets_that_a_failing_property_uses_are_masked(project):

@@ -214,6 +214,7 @@ class _Loader:
         self._environment_origin = DEFAULT
         self._app_place = place
         self._file_layers: list[Layer] = []
+        self._missing: dict[str, Origin] = {}  # the fields of dataclasses without a value in a file
         self._names_of_modules = set[str]()
         self._types = built_in_types()
         self._keys: dict[str, DeclaredKey] = {}
@@ -330,6 +331,7 @@ class _Loader:
             stem = os.path.basename(path).removesuffix(".py")
             file = read_python(path, prefix + stem, self.environment)
         self.problems += file.problems
+        self._missing |= file.missing
         return file
 
     def _add_layer(self, peers: t.Iterable[Layer]) -> None:
@@ -387,15 +389,15 @@ class _Loader:
     def assigned_before(
         self, before: dict[str, t.Any], origins: dict[str, Origin], is_debug_default: bool
     ) -> Layer:
-        """Return a layer of the values that code has assigned to declared keys before
-        `from_project()`. It also sets DEBUG according to the environment, unless code has changed
-        DEBUG.
+        """Return a layer of the values that code has assigned to declared keys, and to fields
+        without a value, before `from_project()`. It also sets DEBUG according to the environment,
+        unless code has changed DEBUG.
         """
         earlier = Origin("code", "code before from_project()")
         codes = {key: each for key, each in origins.items() if each.source == "code"}
         layer = {
             key: Loaded(before[key], codes.get(key, earlier))
-            for key in self._keys
+            for key in (*self._keys, *self._missing)
             if before.get(key) is not None
         }
         if is_debug_default:
@@ -422,6 +424,9 @@ class _Loader:
         for key, field in self._keys.items():
             if not field.has_default and key not in values:
                 self.problems.append(self._advice_on_missing(key))
+        for key, origin in self._missing.items():
+            if key not in values:
+                self.problems.append(f"{origin}: {self._advice_on_missing(key)}")
         if self.declared is not None and not self.problems:
             self._construct(self.declared, values)
         return values
@@ -547,6 +552,7 @@ class _Loader:
     def _advice_on_missing(self, key: str) -> str:
         prefixed = f"CARBOY_{key}"
         names = key if key_of(prefixed, {key}) is None else f"{key} or {prefixed}"
+        names = names if key in self.unprefixed() else prefixed
         ways = f"the environment variable {names}, .env, or a file of the project"
         if key in self.secrets:
             ways = f"the environment variable {key}, .env, or {key}{SUFFIX}, the path of a file"

@@ -86,6 +86,8 @@ class _PythonFile:
         self._source = source
         self._module = module
         self._lines = _assignment_lines(source)
+        self._layers: dict[int, Layer] = {}  # by the id of the holder, because dicts have no hash
+        self._missing: dict[str, Origin] = {}
         names = vars(module)
         self._classes = {name: each for name, each in names.items() if isinstance(each, type)}
         self._own = {
@@ -114,6 +116,7 @@ class _PythonFile:
             }
             if is_declaration(holder):
                 file.declared_by_section[name] = t.cast("type", holder)
+        file.missing = self._missing
         return file
 
     def _base_layer(self, bases: list[t.Any], derived: list[t.Any], problems: list[str]) -> Layer:
@@ -222,6 +225,12 @@ class _PythonFile:
         }
 
     def _layer_of(self, holder: t.Any) -> Layer:
+        """Return the values that a class, an object or a dict holds. They are read once."""
+        if (layer := self._layers.get(id(holder))) is None:
+            layer = self._layers[id(holder)] = self._read_layer(holder)
+        return layer
+
+    def _read_layer(self, holder: t.Any) -> Layer:
         """Return the values that a class, an object or a dict holds, or the defaults of a class
         that declares keys.
         """
@@ -242,11 +251,13 @@ class _PythonFile:
             return {}
         self._refuse_lower_case(kind)
         try:
-            values = _values_of(holder)
+            missing = _missing_of(holder)
+            values = _values_of(holder, missing)
         except Exception as exc:  # noqa: BLE001  # code of the project
             line = self._lines.get((None, kind.__name__), 1)
             what = f"class {kind.__name__}"
             raise _raised(self._file, self._source, exc, what, line) from _cause(exc)
+        self._missing |= {name: self._origin(kind, name) for name in missing}
         return {name: Loaded(value, self._origin(kind, name)) for name, value in values.items()}
 
     def _refuse_lower_case(self, kind: type) -> None:
@@ -319,13 +330,43 @@ def _class_of(holder: object) -> type:
     return holder if isinstance(holder, type) else type(holder)
 
 
-def _values_of(holder: object) -> dict[str, t.Any]:
+def _values_of(holder: object, missing: t.Collection[str]) -> dict[str, t.Any]:
     """Return the values that a class or an object holds. Those of a class are read from an object
     of it if only objects have them.
+
+    Args:
+        holder: the class or the object.
+        missing: the fields of the class to which it gives no value.
     """
     if isinstance(holder, type) and _needs_object(holder):
-        holder = holder(**_arguments(holder))
-    return {name: getattr(holder, name) for name in _names_of_keys(holder)}
+        holder = holder(**dict.fromkeys(missing), **_arguments(holder))
+    return {name: getattr(holder, name) for name in _names_of_keys(holder) if name not in missing}
+
+
+def _missing_of(holder: object) -> set[str]:
+    """Return the fields of a dataclass or an attrs class to which it gives no value; none if its
+    code may use the values of all fields when an object is made, or later in a property.
+    """
+    if not isinstance(holder, type) or not _is_decorated(holder):
+        return set()
+    parameters = inspect.signature(holder).parameters.values()
+    required = {each.name for each in parameters if each.default is each.empty}
+    missing = set(filter(_is_key, required - _arguments(holder).keys()))
+    return set() if _uses_fields(holder, missing) else missing
+
+
+def _uses_fields(kind: type, missing: set[str]) -> bool:
+    """Return whether code of a class uses the values of its fields, of which some are missing."""
+    special = ("__post_init__", "__attrs_post_init__", "__pydantic_validator__")
+    attributes = [inspect.getattr_static(kind, name, None) for name in _names_of_keys(kind)]
+    fields: t.Any = getattr(kind, "__attrs_attrs__", ())
+    checked = {each.name for each in fields if each.validator or each.converter}
+    return (
+        any(hasattr(kind, name) for name in special)
+        or any(isinstance(each, (property, cached_property)) for each in attributes)
+        or any(getattr(each.default, "takes_self", False) for each in fields)
+        or not missing.isdisjoint(checked)
+    )
 
 
 def _arguments(kind: type) -> dict[str, t.Any]:
