@@ -163,6 +163,20 @@ def test_misspelt_environment_is_refused_if_others_have_files(project, name):
         project.load(environment="stagng")
 
 
+@pytest.mark.parametrize(
+    ("name", "environments"), [("config.local.toml", ("local",)), ("config.model.json", ("model",))]
+)
+def test_file_of_another_name_makes_no_section_necessary(project, name, environments):
+    project.write("config.toml", "A = 1\n")
+    project.write(name, "nonsense (")
+    app = project.load(environment="staging")
+    assert app.config["A"] == 1
+    assert app.config.project.environments == environments
+    project.write("config.toml", "A = 1\n[demo]\nA = 2\n")
+    with pytest.raises(ProjectError, match=r"'staging'.*no file has a section for it"):
+        project.load(environment="staging")
+
+
 @pytest.mark.parametrize("name", ["config_utils.py", "config.example.toml", "config_test.py"])
 def test_file_with_another_purpose_is_for_no_environment(project, name):
     project.write(name, "A = 1\n")

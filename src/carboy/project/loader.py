@@ -215,7 +215,8 @@ class _Loader:
         self._app_place = place
         self._file_layers: list[Layer] = []
         self._missing: dict[str, Origin] = {}  # the fields of dataclasses without a value in a file
-        self._names_of_modules = set[str]()
+        self._names_of_modules = set[str]()  # config_NAME.py
+        self._names_of_data_files = set[str]()  # config.NAME.toml, config.NAME.json
         self._types = built_in_types()
         self._keys: dict[str, DeclaredKey] = {}
         if not os.path.isdir(self.root):
@@ -280,12 +281,12 @@ class _Loader:
         # must not take the name of the module `config`, which it may import.
         instance = os.path.abspath(self._app_place.instance_path)
         sections += self._read_folder(instance, "instance_")
-        self.environments = tuple(sorted(set(sections)))
+        self.environments = tuple(sorted({*sections, *self._names_of_data_files}))
         self._check_environment(sections)
 
     def _read_folder(self, folder: str, prefix: str) -> list[str]:
         """Read the config files in a folder, and add their values as layers. Return the
-        environments for which the files have values.
+        environments for which the files have sections, and the chosen one if it has a file.
 
         Args:
             folder: the folder.
@@ -315,7 +316,7 @@ class _Loader:
             elif path.endswith(".py"):
                 self._names_of_modules.add(name)
             elif name not in _PATTERNS_OF_FILES:
-                found.append(name)
+                self._names_of_data_files.add(name)
         return found
 
     def _read_file(self, path: str, prefix: str) -> ConfigFile:
@@ -340,11 +341,12 @@ class _Loader:
     def _check_environment(self, sections: list[str]) -> None:
         """Report the chosen environment if no file has a section for it and its name may be
         misspelt: files have sections for other environments, or the name is almost that of a
-        standard one or of a file such as config_staging.py. (That file may also be just a module.)
+        standard one or of a file such as config_staging.py. (A file may have another purpose, such
+        as a module, or config.local.toml.)
         """
         if self.environment in STANDARD_ENVIRONMENTS:
             return
-        known = {*STANDARD_ENVIRONMENTS, *self._names_of_modules}
+        known = {*STANDARD_ENVIRONMENTS, *self._names_of_modules, *self._names_of_data_files}
         is_suspect = bool(sections) or nearest(self.environment, known) is not None
         if is_suspect and not sections_for(self.environment, sections):
             advice = did_you_mean(self.environment, sorted({*sections, *known}))
