@@ -320,7 +320,9 @@ UNUSABLE = [
     ("TRUSTED_HOSTS", "a.org,*.a.org", r"'\*\.a\.org' is no host"),
     ("TRUSTED_HOSTS", "http://a.org", "'http://a.org' is no host"),
     ("TRUSTED_HOSTS", "a..org", r"'a\.\.org' is no host"),
-    ("TRUSTED_HOSTS", ".", r"'\.' is no host"),
+    ("TRUSTED_HOSTS", ".", r"'\.' is no host: no request matches it"),
+    ("TRUSTED_HOSTS", ",", "'' is no host"),
+    ("TRUSTED_HOSTS", '[""]', "'' is no host"),
     ("MAX_CONTENT_LENGTH", "-1", NO_LIMIT),
     ("MAX_FORM_MEMORY_SIZE", "-1", NO_LIMIT),
     ("MAX_FORM_PARTS", "-1", NO_LIMIT),
@@ -336,6 +338,15 @@ def test_value_with_which_every_request_fails_is_refused(project, key, text, mes
         ProjectError, match=f"{key} from environment variable CARBOY_{key}: {message}"
     ):
         project.load()
+
+
+@pytest.mark.parametrize("hosts", [["a.org", ""], ["", ".a.org"]])
+def test_empty_host_beside_others_is_passed_over(project, hosts):
+    project.write("config.py", f"TRUSTED_HOSTS = {hosts!r}\n")
+    app = project.load()
+    app.add_url_rule("/", view_func=lambda: "")
+    answers = [app.test_client().get("/", headers={"Host": each}) for each in ("a.org", "b.org")]
+    assert [each.status_code for each in answers] == [200, 400]
 
 
 def test_unusable_value_that_code_assigns_is_a_problem(project):
