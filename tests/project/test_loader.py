@@ -741,6 +741,49 @@ def test_folder_is_a_package_only_if_the_app_is_imported_from_it(
     assert (done.stdout, done.stderr) == (f"{expected}\n", "")
 
 
+PRINTS_TITLE = """
+    import multiprocessing
+    from carboy import Carboy
+    app = Carboy(__name__)
+    app.config.from_project()
+    print(__name__, app.config["TITLE"], flush=True)
+    if __name__ == "__main__":
+        child = multiprocessing.get_context("spawn").Process(target=print)
+        child.start()
+        child.join()
+"""
+
+
+@pytest.mark.parametrize("name", [".env", "config.py"])
+def test_module_imported_from_its_package_belongs_to_the_project_around_it(project, name):
+    project.write("shop/__init__.py", "")
+    project.write("shop/app.py", PRINTS_TITLE)
+    project.write(name, "CARBOY_TITLE=outer" if name == ".env" else "TITLE = 'outer'\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import app"],
+        cwd=project.root / "shop",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("app outer\n", "")
+
+
+def test_child_process_of_a_script_belongs_to_the_same_project(project):
+    project.write("shop/__init__.py", "")
+    project.write("shop/config.py", "TITLE = 'inner'\n")
+    project.write("config.py", "TITLE = 'outer'\n")
+    project.write("shop/app.py", PRINTS_TITLE)
+    done = subprocess.run(
+        [sys.executable, "shop/app.py"],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("__main__ outer\n__mp_main__ outer\n\n", "")
+
+
 def test_script_in_a_package_belongs_to_the_project_around_it(project):
     project.write("shop/__init__.py", "")
     project.write(".env", "SECRET_KEY=outer")

@@ -151,15 +151,18 @@ def project_root(root_path: str, import_name: str = "") -> str:
     Args:
         root_path: the folder of the app.
         import_name: the module of the app. If it was imported without its package, the folder is
-            not one: a file `__init__.py` may be there by mistake.
+            not one: a file `__init__.py` may be there by mistake. If the folder has no
+            configuration, but the one around the package has, it is a package nevertheless.
     """
     folder = os.path.abspath(root_path)
     if {"site-packages", "dist-packages"} & set(folder.split(os.sep)):
         return os.getcwd()
     inner, outer = _package_parents(folder, _levels_imported(import_name, folder))
-    # A script in a package, as in `python shop/app.py`, is not imported as a part of it.
-    is_script = import_name == "__main__" and inner != outer
-    folder = outer if is_script and _has_config(outer) else inner
+    # A script in a package, as in `python shop/app.py`, is not imported as a part of it, nor is a
+    # module that `gunicorn --chdir shop app:app` imports.
+    is_script = import_name in ("__main__", "__mp_main__")  # the latter in a child process
+    is_in_package = _has_config(outer) and (is_script or not _has_config(inner))
+    folder = outer if is_in_package else inner
     parent = os.path.dirname(folder)
     if os.path.basename(folder) == "src" and os.path.isfile(os.path.join(parent, "pyproject.toml")):
         return parent
