@@ -528,6 +528,10 @@ def test_field_without_a_value_gets_that_of_another_source(project, kind):
     assert project.load(environment="development").config["URI"] == "sqlite://"
     with pytest.raises(ProjectError, match=r"config.py:4: URI is declared .* variable CARBOY_URI"):
         project.load()
+    app = project.app()
+    app.config["URI"] = "before"
+    app.config.from_project()
+    assert app.config["URI"] == "before"
     project.setenv(CARBOY_URI="postgres://")
     config = project.load().config
     assert (config["URI"], config["HOSTS"]) == ("postgres://", ["a"])
