@@ -731,14 +731,15 @@ def test_folder_is_a_package_only_if_the_app_is_imported_from_it(
     project.write("shop/config.py", "RAN_AS = __name__\n")
     project.write("shop/app.py", REPORTS_ITS_PROJECT)
     project.setenv(PROJECTS=str(project.root))
+    assert output_of(project.root / folder, *arguments) == (f"{expected}\n", "")
+
+
+def output_of(folder, *arguments):
+    """Run Python in a folder; return what it has written to stdout and to stderr."""
     done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=project.root / folder,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
     )
-    assert (done.stdout, done.stderr) == (f"{expected}\n", "")
+    return done.stdout, done.stderr
 
 
 PRINTS_TITLE = """
@@ -759,14 +760,7 @@ def test_module_imported_from_its_package_belongs_to_the_project_around_it(proje
     project.write("shop/__init__.py", "")
     project.write("shop/app.py", PRINTS_TITLE)
     project.write(name, "CARBOY_TITLE=outer" if name == ".env" else "TITLE = 'outer'\n")
-    done = subprocess.run(
-        [sys.executable, "-c", "import app"],
-        cwd=project.root / "shop",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.stdout, done.stderr) == ("app outer\n", "")
+    assert output_of(project.root / "shop", "-c", "import app") == ("app outer\n", "")
 
 
 def test_child_process_of_a_script_belongs_to_the_same_project(project):
@@ -774,14 +768,7 @@ def test_child_process_of_a_script_belongs_to_the_same_project(project):
     project.write("shop/config.py", "TITLE = 'inner'\n")
     project.write("config.py", "TITLE = 'outer'\n")
     project.write("shop/app.py", PRINTS_TITLE)
-    done = subprocess.run(
-        [sys.executable, "shop/app.py"],
-        cwd=project.root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.stdout, done.stderr) == ("__main__ outer\n__mp_main__ outer\n\n", "")
+    assert output_of(project.root, "shop/app.py") == ("__main__ outer\n__mp_main__ outer\n\n", "")
 
 
 def test_script_in_a_package_belongs_to_the_project_around_it(project):
@@ -790,14 +777,7 @@ def test_script_in_a_package_belongs_to_the_project_around_it(project):
     project.write("shop/config.py", "RAN_AS = __name__\n")
     project.write("shop/app.py", REPORTS_ITS_PROJECT)
     project.setenv(PROJECTS=str(project.root))
-    done = subprocess.run(
-        [sys.executable, "shop/app.py"],
-        cwd=project.root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.stdout, done.stderr) == (". outer shop.config\n", "")
+    assert output_of(project.root, "shop/app.py") == (". outer shop.config\n", "")
 
 
 def test_config_in_the_package_is_read_if_the_project_has_none(project):
