@@ -195,6 +195,30 @@ def test_folder_of_uploads_is_the_one_in_which_uploads_are_stored(tmp_path, exis
     assert facts.written_folders == sorted([stored, *by_name])
 
 
+@pytest.mark.parametrize(
+    ("existing", "expected"),
+    [
+        (["uploads"], ["shop/uploads", "uploads"]),
+        (["uploads", "shop/uploads"], ["shop/uploads", "uploads"]),  # after a mkdir of both
+        (["shop/uploads/__init__.py"], ["uploads"]),
+        (["shop/uploads/views.py", "uploads"], ["uploads"]),
+        (["shop/uploads/report.pdf"], ["shop/uploads"]),
+    ],
+)
+def test_folder_of_uploads_below_the_current_one_is_kept_and_code_is_none(
+    tmp_path, existing, expected
+):
+    app = Carboy("shop", root_path=str(tmp_path / "shop"))
+    app.config["UPLOAD_FOLDER"] = "uploads"
+    for path in map(tmp_path.joinpath, existing):
+        folder = path.parent if path.suffix else path
+        folder.mkdir(parents=True, exist_ok=True)
+        if path.suffix:
+            path.touch()
+    facts = Facts(app, None, str(tmp_path), make_settings({}, {}))
+    assert facts.written_folders == [str(tmp_path / each) for each in expected]
+
+
 def test_folder_of_uploads_may_be_a_path(app, tmp_path):
     app.config["UPLOAD_FOLDER"] = tmp_path / "up"
     assert facts_of(app).written_folders == [str(tmp_path / "up")]

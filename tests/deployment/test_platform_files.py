@@ -522,6 +522,21 @@ def test_render_leaves_a_project_without_stated_dependencies_to_its_tool(folder)
     assert service["buildCommand"] == "pip install ."
 
 
+@pytest.mark.parametrize("table", ["[build-system]", "[tool.setuptools]"])
+def test_render_installs_a_project_that_says_how_it_is_built(folder, table):
+    (folder / "pyproject.toml").write_text(f'[project]\ndependencies = ["numpy"]\n{table}\n')
+    (service,) = parsed("render")["services"]
+    assert service["buildCommand"] == "pip install ."
+
+
+@pytest.mark.parametrize("place", ["src/shop", "lib/python3.11/site-packages/shop"])
+def test_render_installs_a_project_whose_app_is_not_imported_from_its_folder(folder, place):
+    (folder / "pyproject.toml").write_text('[project]\ndependencies = ["numpy"]\n')
+    source = f"from carboy import Carboy\napp = Carboy('shop', root_path={str(folder / place)!r})\n"
+    (service,) = parsed("render", source=source)["services"]
+    assert service["buildCommand"] == "pip install ."
+
+
 def test_next_command_uses_the_image():
     result = deploy("k8s", "--image", "registry.example/shop:3")
     assert (

@@ -176,7 +176,10 @@ def test_uploads_of_an_app_in_a_package_are_written_below_the_package(folder, mo
     (folder / "sub" / "uploads").mkdir(parents=True)
     (folder / "app.py").rename(folder / "sub" / "app.py")
     monkeypatch.setenv("UPLOADS", "uploads")
-    assert values("ReadWritePaths", "sub/app.py") == [f"{folder}/sub/uploads"]
+    assert values("ReadWritePaths", "sub/app.py") == [f"{folder}/sub/uploads {folder}/uploads"]
+    (folder / "uploads").rmdir()
+    sys.modules.pop("app")
+    assert values("ReadWritePaths", "sub/app.py", "--force") == [f"{folder}/sub/uploads"]
     monkeypatch.setenv("UPLOADS", ".")
     sys.modules.pop("app")
     result = separate_runner().invoke(cli, ["systemd", "--print", "sub/app.py"])

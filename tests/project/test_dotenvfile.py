@@ -152,6 +152,6 @@ def test_deeply_nested_value_is_no_error_of_recursion(project, text):
     title = project.load().config["TITLE"]
     assert title == text or isinstance(title, list)  # Python 3.14 parses JSON of this depth
     project.setenv(CARBOY_TRUSTED_HOSTS=text)
-    with pytest.raises(ProjectError, match=r"TRUSTED_HOSTS: expected list\[str\]") as info:
+    with pytest.raises(ProjectError, match=r"CARBOY_TRUSTED_HOSTS: .* is no host") as info:
         project.load()
     assert len(str(info.value)) < 500

@@ -87,7 +87,7 @@ def test_text_becomes_a_list_or_what_else_the_key_may_be(annotation, text, value
         (list[dict[str, int]], "a,b", "expected list[dict[str, int]]"),
         (KEYS["MAX_CONTENT_LENGTH"], "None", "expected int or null"),
         (KEYS["SERVER_NAME"], "None", "expected str or null"),
-        (KEYS["TRUSTED_HOSTS"], "None", "expected list[str] or null"),
+        (KEYS["TRUSTED_HOSTS"], "None", "expected list[str] or str or null"),
     ],
 )
 def test_text_that_is_no_list_of_the_type_is_refused(annotation, text, message):

@@ -269,6 +269,8 @@ def test_all_problems_are_reported_and_nothing_is_loaded(project):
         ("PERMANENT_SESSION_LIFETIME", "3600", timedelta(hours=1)),
         ("TRUSTED_HOSTS", '["a.org", "b.org"]', ["a.org", "b.org"]),
         ("TRUSTED_HOSTS", "a.org, b.org", ["a.org", "b.org"]),
+        ("TRUSTED_HOSTS", "a.org", ["a.org"]),
+        ("TRUSTED_HOSTS", "[::1]:80,a.org", ["[::1]:80", "a.org"]),
         ("JSON_NAN", "error", "error"),
         ("OWN_NUMBER", "5", 5),
         ("OWN_LIST", "[1, 2]", [1, 2]),
@@ -323,6 +325,10 @@ UNUSABLE = [
     ("TRUSTED_HOSTS", ".", r"'\.' is no host: no request matches it"),
     ("TRUSTED_HOSTS", ",", "'' is no host"),
     ("TRUSTED_HOSTS", '[""]', "'' is no host"),
+    ("TRUSTED_HOSTS", "[a.org]", r"'\[a\.org\]' is no host"),
+    ("TRUSTED_HOSTS", '["a.org"', r"""'\["a\.org"' is no host"""),
+    ("TRUSTED_HOSTS", '{"a.org":1}', r"""'{"a\.org":1}' is no host"""),
+    ("TRUSTED_HOSTS", "'a.org'", r"""\"'a\.org'\" is no host"""),
     ("MAX_CONTENT_LENGTH", "-1", NO_LIMIT),
     ("MAX_FORM_MEMORY_SIZE", "-1", NO_LIMIT),
     ("MAX_FORM_PARTS", "-1", NO_LIMIT),
@@ -347,6 +353,13 @@ def test_empty_host_beside_others_is_passed_over(project, hosts):
     app.add_url_rule("/", view_func=lambda: "")
     answers = [app.test_client().get("/", headers={"Host": each}) for each in ("a.org", "b.org")]
     assert [each.status_code for each in answers] == [200, 400]
+
+
+@pytest.mark.parametrize("hosts", ["a.org", ".a.org", "[::1]", ["a.org"], None])
+def test_trusted_hosts_that_code_assigns_may_be_one_text(project, hosts):
+    app = project.load()
+    app.config["TRUSTED_HOSTS"] = hosts
+    assert problems_of(app.config) == []
 
 
 def test_unusable_value_that_code_assigns_is_a_problem(project):

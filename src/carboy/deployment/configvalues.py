@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 _TYPES: t.Mapping[str, t.Any] = {
     "MAX_CONTENT_LENGTH": t.Annotated[int, msgspec.Meta(ge=0)] | None,
     "SEND_FILE_MAX_AGE_DEFAULT": built_in_types()["SEND_FILE_MAX_AGE_DEFAULT"],
-    "TRUSTED_HOSTS": list[str] | str | None,  # Werkzeug takes one text, too
+    "TRUSTED_HOSTS": built_in_types()["TRUSTED_HOSTS"],
     "UPLOAD_FOLDER": str | None,
 }
 

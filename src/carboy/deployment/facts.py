@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import inspect
 import math
 import os
@@ -274,14 +275,19 @@ class Facts:
     @property
     def _upload_folders(self) -> list[str]:
         """The folder of `UPLOAD_FOLDER`. For `carboy.uploads`, a relative one is below the app's
-        `root_path`. While it does not exist there, the app may also be one that opens the files
-        itself, for which it is below the current folder.
+        `root_path`; for an app that opens the files itself, below the current folder. Both are
+        returned, unless only the first exists, or it holds code.
         """
         uploads = config_value(self.app, "UPLOAD_FOLDER")
         if not uploads:
             return []
-        folder = os.path.join(self.app.root_path, uploads)
-        return [folder] if os.path.isdir(folder) else [folder, os.path.join(self.root, uploads)]
+        of_carboy = os.path.join(self.app.root_path, uploads)
+        of_app = os.path.join(self.root, uploads)
+        is_app = os.path.abspath(of_carboy) in self.code_folders  # which the files refuse
+        if _holds_code(of_carboy) and not is_app:
+            return [of_app]
+        is_only = os.path.isdir(of_carboy) and not os.path.isdir(of_app)
+        return [of_carboy] if is_only else [of_carboy, of_app]
 
     @property
     def code_folders(self) -> tuple[str, ...]:
@@ -461,6 +467,11 @@ def _folder_of_package(module_name: str) -> str:
 # Address that stands for all addresses -> address by which the same machine connects to them.
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not listened on
 _PROXY_FIX = ("for", "proto", "host", "port", "prefix")
+
+
+def _holds_code(folder: str) -> bool:
+    """Return whether a folder is one of Python files, such as a package."""
+    return bool(glob.glob("*.py", root_dir=folder))  # [] if the folder cannot be read
 
 
 def _is_view_of_static_files(view: object) -> bool:

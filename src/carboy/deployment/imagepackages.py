@@ -188,11 +188,25 @@ def dependencies_of(root: str) -> list[str] | None:
     Raises:
         DeploymentError: the file cannot be read, or is not TOML.
     """
+    project = _pyproject(root).get("project", {})
+    return t.cast("list[str] | None", project.get("dependencies"))
+
+
+def says_how_to_build(root: str) -> bool:
+    """Return whether pyproject.toml says how the project itself is built and installed.
+
+    Raises:
+        DeploymentError: the file cannot be read, or is not TOML.
+    """
+    content = _pyproject(root)
+    return "build-system" in content or "setuptools" in content.get("tool", {})
+
+
+def _pyproject(root: str) -> dict[str, t.Any]:
     try:
-        project = tomllib.loads(_read(root, PYPROJECT)).get("project", {})
+        return tomllib.loads(_read(root, PYPROJECT))
     except tomllib.TOMLDecodeError as exc:
         raise DeploymentError(f"{PYPROJECT}: {exc}.") from None
-    return t.cast("list[str] | None", project.get("dependencies"))
 
 
 def _lines_of(root: str, name: str) -> list[str]:

@@ -26,7 +26,7 @@ _FLASK_TYPES: t.Mapping[str, t.Any] = {
     "SECRET_KEY_FALLBACKS": list[str | bytes] | None,
     "PERMANENT_SESSION_LIFETIME": _Seconds,
     "USE_X_SENDFILE": bool,
-    "TRUSTED_HOSTS": list[str] | None,
+    "TRUSTED_HOSTS": list[str] | str | None,  # Werkzeug takes one text, too
     "SERVER_NAME": str | None,
     "APPLICATION_ROOT": str,
     "SESSION_COOKIE_NAME": str,

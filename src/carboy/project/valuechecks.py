@@ -11,6 +11,7 @@ import typing as t
 from werkzeug.utils import import_string
 
 from ..config import OWN_KEYS
+from ..core.trustedhosts import ipv6_address, trusted_names
 from ..errors import ConfigError
 
 
@@ -37,7 +38,7 @@ def check_value(key: str, value: t.Any, source: str) -> None:
 
 def _check_hosts(hosts: t.Iterable[str]) -> str:
     hosts = [each for each in hosts if each] or hosts  # Werkzeug passes over an empty one
-    wrong = [each for each in hosts if not _is_host(each)]
+    wrong = [each[:80] for each in hosts if not _is_host(each)]
     if not wrong:
         return ""
     return (
@@ -47,12 +48,14 @@ def _check_hosts(hosts: t.Iterable[str]) -> str:
 
 
 def _is_host(host: str) -> bool:
+    if "[" in host:
+        return ipv6_address(host) is not None
     name = host.removeprefix(".").partition(":")[0]
     try:
         name.encode("idna")  # as Werkzeug does, which trusts no host at all if this fails
     except UnicodeError:
         return False
-    return bool(host.strip(".")) and not set("*/ \t") & set(host)
+    return bool(host.strip(".")) and not set("*/, \t\"'") & set(host)
 
 
 def _check_limit(value: int) -> str:
@@ -65,7 +68,7 @@ def _check_seconds(value: t.Any) -> str:
 
 
 _CHECKS_OF_FLASK: t.Final[dict[str, t.Callable[[t.Any], str]]] = {
-    "TRUSTED_HOSTS": _check_hosts,
+    "TRUSTED_HOSTS": lambda hosts: _check_hosts(trusted_names(hosts)),
     "MAX_CONTENT_LENGTH": _check_limit,
     "MAX_FORM_MEMORY_SIZE": _check_limit,
     "MAX_FORM_PARTS": _check_limit,

@@ -133,9 +133,16 @@ def test_config_of_another_class_is_checked(tmp_path):
     ("key", "value", "expected"),
     [
         ("MAX_CONTENT_LENGTH", -1, "MAX_CONTENT_LENGTH from"),
+        ("TRUSTED_HOSTS", "*", "TRUSTED_HOSTS from"),
+        ("TRUSTED_HOSTS", "a.org,b.org", "TRUSTED_HOSTS from"),
+        ("TRUSTED_HOSTS", 5, "TRUSTED_HOSTS: expected list[str] or str or None, got int 5."),
         ("UPLOAD_FOLDER", 5, "UPLOAD_FOLDER: expected str or None, got int 5."),
     ],
 )
 def test_value_that_generated_files_refuse_is_found_once(key, value, expected):
     (found,) = findings_of("carboy.E002", app_with(**{key: value}))
     assert found.message.startswith(expected)
+
+
+def test_trusted_hosts_may_be_one_text():
+    assert findings_of("carboy.E002", app_with(TRUSTED_HOSTS="a.org")) == []

@@ -7,16 +7,19 @@ https://render.com/docs/blueprint-spec
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
-from ..imagepackages import LIST_DEPENDENCIES, PYPROJECT, dependencies_of
+from ..imagepackages import LIST_DEPENDENCIES, PYPROJECT, dependencies_of, says_how_to_build
+from ..projectfiles import is_within
 from ..serversettings import environment
 from .hosting import DNS_LABEL, Platform
 from .sizing import GIB_IN_MIB, MachineSize, smallest
 
 if t.TYPE_CHECKING:
+    from ..facts import Facts
     from .hosting import Release
 
 # The largest `maxShutdownDelaySeconds`.
@@ -62,10 +65,22 @@ def _build_command(release: Release) -> str:
     file = release.facts.requirements or "requirements.txt"
     if file != PYPROJECT:
         return f"pip install -r {file}"
-    if dependencies_of(release.facts.root) is None:  # another tool, such as Poetry, may know them
+    if _is_installed(release.facts):
         return "pip install ."
     listed = "/tmp/dependencies.txt"  # noqa: S108 - on the machine of Render that builds the app
     return f"{LIST_DEPENDENCIES} > {listed} && pip install -r {listed}"
+
+
+def _is_installed(facts: Facts) -> bool:
+    """Return whether Render installs the project itself, and not only what it depends on: it says
+    how, its app is imported from src or is an installed one, or another tool, such as Poetry, may
+    know the dependencies.
+    """
+    if dependencies_of(facts.root) is None or says_how_to_build(facts.root):
+        return True
+    folder = facts.app.root_path
+    is_below_src = is_within(folder, os.path.join(facts.root, "src"))
+    return is_below_src or "site-packages" in folder.split(os.sep)
 
 
 RENDER = Platform(
