@@ -21,6 +21,7 @@ from carboy import Carboy
 from carboy.config import OWN_KEYS
 from carboy.errors import ConfigError
 from carboy.models import DataFrame, Tensor, wires
+from carboy.models.wires.mlflow import _without_nan
 from carboy.models.wires.shared import _decompressed
 from carboy.serving import predictions
 
@@ -278,6 +279,25 @@ def test_nan_of_the_client_is_a_missing_value_but_not_in_a_text():
     for body in ({"dataframe_split": table}, {"inputs": {"x": [math.nan] * 4, "note": notes}}):
         response = app.test_client().post("/invocations", data=json.dumps(body))
         assert response.json == {"predictions": [f"True {note}" for note in notes]}
+
+
+def test_nan_in_a_long_body_is_replaced_outside_strings():
+    texts = ["NaN", 'a"NaN', "\\", "NaN\\", "", "NaN, [NaN]", "\\\\"] * 50_000
+    body = json.dumps([[text, math.nan, len(text)] for text in texts])
+    expected = [[text, None, len(text)] for text in texts]
+    assert json.loads(_without_nan(body.encode())) == expected
+
+
+def test_strings_with_nan_are_not_read_one_by_one():
+    body = ('["NaN"' + ', "NaN"' * 50_000 + ", NaN]").encode()
+    calls = []
+    sys.setprofile(lambda *event: calls.append(event[1]))
+    try:
+        found = _without_nan(body)
+    finally:
+        sys.setprofile(None)
+    assert found == body[:-4] + b"null]"
+    assert len(calls) < 1000
 
 
 @pytest.mark.parametrize("text", ['{"instances": [NaN]}', '{"inputs": NaN, ' + '"\\' * 100_000])
