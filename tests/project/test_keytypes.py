@@ -31,6 +31,7 @@ KEYS = built_in_types()
         (KEYS["SECRET_KEY_FALLBACKS"], "k1,k2", ["k1", "k2"]),
         (KEYS["SECRET_KEY_FALLBACKS"], "null", None),
         (KEYS["TRUSTED_HOSTS"], "[::1],localhost", ["[::1]", "localhost"]),
+        (KEYS["TRUSTED_HOSTS"], "a.org,,b.org, ", ["a.org", "b.org"]),
         (KEYS["TRUSTED_HOSTS"], " [fe80::1]:80", ["[fe80::1]:80"]),
         (KEYS["TRUSTED_HOSTS"], '["[::1]"]', ["[::1]"]),
         (KEYS["ACCESS_RATE"], "unlimited", ["unlimited"]),

@@ -163,6 +163,20 @@ def test_misspelt_environment_is_refused_if_others_have_files(project, name):
         project.load(environment="stagng")
 
 
+@pytest.mark.parametrize(
+    ("name", "environments"), [("config.local.toml", ("local",)), ("config.model.json", ("model",))]
+)
+def test_file_of_another_name_makes_no_section_necessary(project, name, environments):
+    project.write("config.toml", "A = 1\n")
+    project.write(name, "nonsense (")
+    app = project.load(environment="staging")
+    assert app.config["A"] == 1
+    assert app.config.project.environments == environments
+    project.write("config.toml", "A = 1\n[demo]\nA = 2\n")
+    with pytest.raises(ProjectError, match=r"'staging'.*no file has a section for it"):
+        project.load(environment="staging")
+
+
 @pytest.mark.parametrize("name", ["config_utils.py", "config.example.toml", "config_test.py"])
 def test_file_with_another_purpose_is_for_no_environment(project, name):
     project.write(name, "A = 1\n")
@@ -306,7 +320,9 @@ UNUSABLE = [
     ("TRUSTED_HOSTS", "a.org,*.a.org", r"'\*\.a\.org' is no host"),
     ("TRUSTED_HOSTS", "http://a.org", "'http://a.org' is no host"),
     ("TRUSTED_HOSTS", "a..org", r"'a\.\.org' is no host"),
-    ("TRUSTED_HOSTS", ".", r"'\.' is no host"),
+    ("TRUSTED_HOSTS", ".", r"'\.' is no host: no request matches it"),
+    ("TRUSTED_HOSTS", ",", "'' is no host"),
+    ("TRUSTED_HOSTS", '[""]', "'' is no host"),
     ("MAX_CONTENT_LENGTH", "-1", NO_LIMIT),
     ("MAX_FORM_MEMORY_SIZE", "-1", NO_LIMIT),
     ("MAX_FORM_PARTS", "-1", NO_LIMIT),
@@ -322,6 +338,15 @@ def test_value_with_which_every_request_fails_is_refused(project, key, text, mes
         ProjectError, match=f"{key} from environment variable CARBOY_{key}: {message}"
     ):
         project.load()
+
+
+@pytest.mark.parametrize("hosts", [["a.org", ""], ["", ".a.org"]])
+def test_empty_host_beside_others_is_passed_over(project, hosts):
+    project.write("config.py", f"TRUSTED_HOSTS = {hosts!r}\n")
+    app = project.load()
+    app.add_url_rule("/", view_func=lambda: "")
+    answers = [app.test_client().get("/", headers={"Host": each}) for each in ("a.org", "b.org")]
+    assert [each.status_code for each in answers] == [200, 400]
 
 
 def test_unusable_value_that_code_assigns_is_a_problem(project):
@@ -706,14 +731,44 @@ def test_folder_is_a_package_only_if_the_app_is_imported_from_it(
     project.write("shop/config.py", "RAN_AS = __name__\n")
     project.write("shop/app.py", REPORTS_ITS_PROJECT)
     project.setenv(PROJECTS=str(project.root))
+    assert output_of(project.root / folder, *arguments) == (f"{expected}\n", "")
+
+
+def output_of(folder, *arguments):
+    """Run Python in a folder; return what it has written to stdout and to stderr."""
     done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=project.root / folder,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
     )
-    assert (done.stdout, done.stderr) == (f"{expected}\n", "")
+    return done.stdout, done.stderr
+
+
+PRINTS_TITLE = """
+    import multiprocessing
+    from carboy import Carboy
+    app = Carboy(__name__)
+    app.config.from_project()
+    print(__name__, app.config["TITLE"], flush=True)
+    if __name__ == "__main__":
+        child = multiprocessing.get_context("spawn").Process(target=print)
+        child.start()
+        child.join()
+"""
+
+
+@pytest.mark.parametrize("name", [".env", "config.py"])
+def test_module_imported_from_its_package_belongs_to_the_project_around_it(project, name):
+    project.write("shop/__init__.py", "")
+    project.write("shop/app.py", PRINTS_TITLE)
+    project.write(name, "CARBOY_TITLE=outer" if name == ".env" else "TITLE = 'outer'\n")
+    assert output_of(project.root / "shop", "-c", "import app") == ("app outer\n", "")
+
+
+def test_child_process_of_a_script_belongs_to_the_same_project(project):
+    project.write("shop/__init__.py", "")
+    project.write("shop/config.py", "TITLE = 'inner'\n")
+    project.write("config.py", "TITLE = 'outer'\n")
+    project.write("shop/app.py", PRINTS_TITLE)
+    assert output_of(project.root, "shop/app.py") == ("__main__ outer\n__mp_main__ outer\n\n", "")
 
 
 def test_script_in_a_package_belongs_to_the_project_around_it(project):
@@ -722,14 +777,7 @@ def test_script_in_a_package_belongs_to_the_project_around_it(project):
     project.write("shop/config.py", "RAN_AS = __name__\n")
     project.write("shop/app.py", REPORTS_ITS_PROJECT)
     project.setenv(PROJECTS=str(project.root))
-    done = subprocess.run(
-        [sys.executable, "shop/app.py"],
-        cwd=project.root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.stdout, done.stderr) == (". outer shop.config\n", "")
+    assert output_of(project.root, "shop/app.py") == (". outer shop.config\n", "")
 
 
 def test_config_in_the_package_is_read_if_the_project_has_none(project):

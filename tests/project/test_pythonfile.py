@@ -450,6 +450,53 @@ def test_fields_of_a_class_are_keys(project, kind):
         assert (config["TITLE"], config["HOSTS"]) == ("Shop", ["a"])
 
 
+@pytest.mark.parametrize("kind", [each for each in WITH_FIELDS if each != "pydantic"])
+def test_derived_class_without_a_decorator_sets_the_fields(project, kind):
+    head, default = WITH_FIELDS[kind]
+    project.write(
+        "config.py",
+        f"{head}\n"
+        "    TITLE: str = 'Shop'\n"
+        f"    HOSTS: list = {default}\n"
+        "class ServerConfig(Config):\n"
+        "    TITLE = 'Server'\n"
+        "class ProductionConfig(ServerConfig):\n"
+        "    HOSTS: list = ['b']\n",
+    )
+    config = project.load().config
+    assert (config["TITLE"], config["HOSTS"]) == ("Server", ["b"])
+    config = project.load(environment="testing").config
+    assert (config["TITLE"], config["HOSTS"]) == ("Shop", ["a"])
+
+
+def test_post_init_gets_the_values_of_a_derived_class_without_a_decorator(project):
+    project.write(
+        "config.py",
+        """
+        from dataclasses import dataclass
+
+        @dataclass
+        class Config:
+            HOST: str
+            URL: str = ""
+
+            def __post_init__(self):
+                self.URL = f"http://{self.HOST}"
+
+        class ProductionConfig(Config):
+            HOST = "b"
+
+        class TestingConfig(Config):
+            HOST = "x"
+
+            def __init__(self):
+                super().__init__("c")
+        """,
+    )
+    assert project.load().config["URL"] == "http://b"
+    assert project.load(environment="testing").config["URL"] == "http://c"
+
+
 PROPERTY = "@{}\n    def URI(self): return 'x'"
 
 
@@ -467,24 +514,57 @@ def test_descriptor_never_becomes_a_value(project, attribute):
     assert project.load().config["URI"] == "x"
 
 
-def test_field_without_a_value_is_an_error_unless_the_environment_has_it(project):
+@pytest.mark.parametrize("kind", ["dataclass", "dataclass with slots", "attrs"])
+def test_field_without_a_value_gets_that_of_another_source(project, kind):
+    head, default = WITH_FIELDS[kind]
     project.write(
         "config.py",
-        """
-        from dataclasses import dataclass
-
-        @dataclass
-        class Config:
-            URI: str
-
-        @dataclass
-        class DevelopmentConfig(Config):
-            URI: str = "sqlite://"
-        """,
+        f"{head}\n"
+        "    URI: str\n"
+        f"    HOSTS: list = {default}\n"
+        "class DevelopmentConfig(Config):\n"
+        "    URI = 'sqlite://'\n",
     )
     assert project.load(environment="development").config["URI"] == "sqlite://"
-    with pytest.raises(ProjectError, match=r"config.py:4: class Config raises TypeError: .*'URI'"):
+    with pytest.raises(ProjectError, match=r"config.py:4: URI is declared .* variable CARBOY_URI"):
         project.load()
+    app = project.app()
+    app.config["URI"] = "before"
+    app.config.from_project()
+    assert app.config["URI"] == "before"
+    project.setenv(CARBOY_URI="postgres://")
+    config = project.load().config
+    assert (config["URI"], config["HOSTS"]) == ("postgres://", ["a"])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def __post_init__(self): self.URL = self.HOST",
+        "@property\n    def URL(self): return self.HOST",
+    ],
+    ids=["post_init", "property"],
+)
+def test_class_that_computes_values_needs_one_for_each_field(project, code):
+    head, _ = WITH_FIELDS["dataclass"]
+    project.write("config.py", f"{head}\n    HOST: str\n    {code}\n")
+    project.setenv(CARBOY_HOST="a")
+    with pytest.raises(ProjectError, match=r"class Config raises TypeError: .*'HOST'"):
+        project.load()
+
+
+def test_object_of_a_class_is_made_once(project):
+    head, _ = WITH_FIELDS["dataclass"]
+    project.write(
+        "config.py",
+        "made = []\n"
+        f"{head}\n"
+        "    SIZE: int = 1\n"
+        "    def __post_init__(self): made.append(1)\n"
+        "class ProductionConfig(Config):\n"
+        "    MADE = made\n",
+    )
+    assert project.load().config["MADE"] == [1, 1]  # one object of each class
 
 
 def test_secrets_that_a_failing_property_uses_are_masked(project):
@@ -535,9 +615,51 @@ def test_equal_value_that_an_object_inherits_does_not_override_that_of_a_file(pr
 @pytest.mark.parametrize("kind", WITH_FIELDS)
 def test_field_in_lower_case_is_refused(project, kind):
     head, _ = WITH_FIELDS[kind]
-    project.write("config.py", f"{head}\n    title: str = 'Shop'\n")
+    project.write("config.py", f"{head}\n    SIZE: int = 1\n    title: str = 'Shop'\n")
     with pytest.raises(ProjectError, match=r"class Config has the field 'title'.*Write TITLE"):
         project.load()
+
+
+def test_field_in_lower_case_of_pydantic_settings_is_refused(project):
+    project.write(
+        "config.py",
+        """
+        from pydantic import BaseModel
+
+        class BaseSettings(BaseModel):
+            pass
+
+        class Config(BaseSettings):
+            title: str = "Shop"
+        """,
+    )
+    with pytest.raises(ProjectError, match=r"class Config has the field 'title'.*Write TITLE"):
+        project.load()
+
+
+@pytest.mark.parametrize("kind", WITH_FIELDS)
+def test_class_whose_fields_set_no_key_has_another_purpose(project, kind):
+    head, _ = WITH_FIELDS[kind]
+    project.write("config.py", f"{head}\n    data: str\n    rate: float = 0.1\nTITLE = 'Shop'\n")
+    config = project.load().config
+    assert config["TITLE"] == "Shop"
+    assert not config.keys() & {"data", "rate"}
+
+
+def test_variable_of_a_dataclass_is_no_field(project):
+    project.write(
+        "config.py",
+        """
+        from dataclasses import dataclass
+        from typing import ClassVar
+
+        @dataclass
+        class Config:
+            registry: ClassVar[dict] = {}
+            SIZE: int = 1
+        """,
+    )
+    assert project.load().config["SIZE"] == 1
 
 
 def test_dict_with_another_purpose_is_no_table_of_environments(project):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing as t
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from inspect import getattr_static
 from types import MemberDescriptorType
@@ -21,7 +22,9 @@ def field_names(kind: type) -> tuple[str, ...] | None:
 def _field_names(kind: type) -> tuple[str, ...] | None:
     # Other libraries have attributes `_fields`, too: reading those of an ODM may ask a database.
     of_tuples = ("_fields",) if issubclass(kind, tuple) else ()
-    for attribute in ("__struct_fields__", "__dataclass_fields__", "model_fields", *of_tuples):
+    if is_dataclass(kind):
+        return tuple(each.name for each in fields(kind))  # without those that are a `ClassVar`
+    for attribute in ("__struct_fields__", "model_fields", *of_tuples):
         names = getattr(kind, attribute, None)
         if isinstance(names, (tuple, dict)):
             return tuple(map(str, names))

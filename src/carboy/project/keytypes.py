@@ -207,6 +207,7 @@ def _split(text: str, member: t.Any) -> list[t.Any]:
     plain = _without_details(member)
     types_of_parts = t.get_args(plain)
     if t.get_origin(plain) is not tuple or Ellipsis in types_of_parts:
+        parts = [part for part in parts if part] or parts  # as after the last comma of "a,b,"
         types_of_parts = (types_of_parts[0],) * len(parts)
     if len(types_of_parts) != len(parts):
         raise ValueError(f"{len(parts)} members")

@@ -38,6 +38,7 @@ class ConfigFile:
         declared: the `Struct` in the file that declares the keys of the project, if there is one.
         declared_by_section: by the name of a section, the `Struct` that declares the keys in place
             of `declared` if that section is used.
+        missing: the fields of dataclasses to which the file gives no value.
     """
 
     base: Layer = field(default_factory=dict)
@@ -45,6 +46,7 @@ class ConfigFile:
     problems: list[str] = field(default_factory=list)
     declared: type | None = None
     declared_by_section: dict[str, type] = field(default_factory=dict)
+    missing: dict[str, Origin] = field(default_factory=dict)
 
 
 def merge_peers(layers: t.Iterable[Layer], problems: list[str]) -> Layer:

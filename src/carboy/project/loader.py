@@ -151,15 +151,18 @@ def project_root(root_path: str, import_name: str = "") -> str:
     Args:
         root_path: the folder of the app.
         import_name: the module of the app. If it was imported without its package, the folder is
-            not one: a file `__init__.py` may be there by mistake.
+            not one: a file `__init__.py` may be there by mistake. If the folder has no
+            configuration, but the one around the package has, it is a package nevertheless.
     """
     folder = os.path.abspath(root_path)
     if {"site-packages", "dist-packages"} & set(folder.split(os.sep)):
         return os.getcwd()
     inner, outer = _package_parents(folder, _levels_imported(import_name, folder))
-    # A script in a package, as in `python shop/app.py`, is not imported as a part of it.
-    is_script = import_name == "__main__" and inner != outer
-    folder = outer if is_script and _has_config(outer) else inner
+    # A script in a package, as in `python shop/app.py`, is not imported as a part of it, nor is a
+    # module that `gunicorn --chdir shop app:app` imports.
+    is_script = import_name in ("__main__", "__mp_main__")  # the latter in a child process
+    is_in_package = _has_config(outer) and (is_script or not _has_config(inner))
+    folder = outer if is_in_package else inner
     parent = os.path.dirname(folder)
     if os.path.basename(folder) == "src" and os.path.isfile(os.path.join(parent, "pyproject.toml")):
         return parent
@@ -214,7 +217,9 @@ class _Loader:
         self._environment_origin = DEFAULT
         self._app_place = place
         self._file_layers: list[Layer] = []
-        self._names_of_modules = set[str]()
+        self._missing: dict[str, Origin] = {}  # the fields of dataclasses without a value in a file
+        self._names_of_modules = set[str]()  # config_NAME.py
+        self._names_of_data_files = set[str]()  # config.NAME.toml, config.NAME.json
         self._types = built_in_types()
         self._keys: dict[str, DeclaredKey] = {}
         if not os.path.isdir(self.root):
@@ -279,12 +284,12 @@ class _Loader:
         # must not take the name of the module `config`, which it may import.
         instance = os.path.abspath(self._app_place.instance_path)
         sections += self._read_folder(instance, "instance_")
-        self.environments = tuple(sorted(set(sections)))
+        self.environments = tuple(sorted({*sections, *self._names_of_data_files}))
         self._check_environment(sections)
 
     def _read_folder(self, folder: str, prefix: str) -> list[str]:
         """Read the config files in a folder, and add their values as layers. Return the
-        environments for which the files have values.
+        environments for which the files have sections, and the chosen one if it has a file.
 
         Args:
             folder: the folder.
@@ -314,7 +319,7 @@ class _Loader:
             elif path.endswith(".py"):
                 self._names_of_modules.add(name)
             elif name not in _PATTERNS_OF_FILES:
-                found.append(name)
+                self._names_of_data_files.add(name)
         return found
 
     def _read_file(self, path: str, prefix: str) -> ConfigFile:
@@ -330,6 +335,7 @@ class _Loader:
             stem = os.path.basename(path).removesuffix(".py")
             file = read_python(path, prefix + stem, self.environment)
         self.problems += file.problems
+        self._missing |= file.missing
         return file
 
     def _add_layer(self, peers: t.Iterable[Layer]) -> None:
@@ -338,11 +344,12 @@ class _Loader:
     def _check_environment(self, sections: list[str]) -> None:
         """Report the chosen environment if no file has a section for it and its name may be
         misspelt: files have sections for other environments, or the name is almost that of a
-        standard one or of a file such as config_staging.py. (That file may also be just a module.)
+        standard one or of a file such as config_staging.py. (A file may have another purpose, such
+        as a module, or config.local.toml.)
         """
         if self.environment in STANDARD_ENVIRONMENTS:
             return
-        known = {*STANDARD_ENVIRONMENTS, *self._names_of_modules}
+        known = {*STANDARD_ENVIRONMENTS, *self._names_of_modules, *self._names_of_data_files}
         is_suspect = bool(sections) or nearest(self.environment, known) is not None
         if is_suspect and not sections_for(self.environment, sections):
             advice = did_you_mean(self.environment, sorted({*sections, *known}))
@@ -387,15 +394,15 @@ class _Loader:
     def assigned_before(
         self, before: dict[str, t.Any], origins: dict[str, Origin], is_debug_default: bool
     ) -> Layer:
-        """Return a layer of the values that code has assigned to declared keys before
-        `from_project()`. It also sets DEBUG according to the environment, unless code has changed
-        DEBUG.
+        """Return a layer of the values that code has assigned to declared keys, and to fields
+        without a value, before `from_project()`. It also sets DEBUG according to the environment,
+        unless code has changed DEBUG.
         """
         earlier = Origin("code", "code before from_project()")
         codes = {key: each for key, each in origins.items() if each.source == "code"}
         layer = {
             key: Loaded(before[key], codes.get(key, earlier))
-            for key in self._keys
+            for key in (*self._keys, *self._missing)
             if before.get(key) is not None
         }
         if is_debug_default:
@@ -422,6 +429,9 @@ class _Loader:
         for key, field in self._keys.items():
             if not field.has_default and key not in values:
                 self.problems.append(self._advice_on_missing(key))
+        for key, origin in self._missing.items():
+            if key not in values:
+                self.problems.append(f"{origin}: {self._advice_on_missing(key)}")
         if self.declared is not None and not self.problems:
             self._construct(self.declared, values)
         return values
@@ -547,6 +557,7 @@ class _Loader:
     def _advice_on_missing(self, key: str) -> str:
         prefixed = f"CARBOY_{key}"
         names = key if key_of(prefixed, {key}) is None else f"{key} or {prefixed}"
+        names = names if key in self.unprefixed() else prefixed
         ways = f"the environment variable {names}, .env, or a file of the project"
         if key in self.secrets:
             ways = f"the environment variable {key}, .env, or {key}{SUFFIX}, the path of a file"

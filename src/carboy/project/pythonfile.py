@@ -49,6 +49,9 @@ _DICTS = ("config", "configs", "config_by_name", "config_dict", "app_config")
 # installed one, may be: a company may share its base class by a library.
 _FOREIGN_PACKAGES = sys.stdlib_module_names | {"pydantic"}
 
+# Attributes that hold the fields of a dataclass and of an attrs class.
+_FIELDS_OF_DECORATED = ("__dataclass_fields__", "__attrs_attrs__")
+
 # The code that has run last for each file that the app's code can import, by the path of the file.
 # If a file's code is no longer the same, the file runs again.
 _imported: dict[str, types.CodeType] = {}
@@ -83,6 +86,8 @@ class _PythonFile:
         self._source = source
         self._module = module
         self._lines = _assignment_lines(source)
+        self._layers: dict[int, Layer] = {}  # by the id of the holder, because dicts have no hash
+        self._missing: dict[str, Origin] = {}
         names = vars(module)
         self._classes = {name: each for name, each in names.items() if isinstance(each, type)}
         self._own = {
@@ -111,6 +116,7 @@ class _PythonFile:
             }
             if is_declaration(holder):
                 file.declared_by_section[name] = t.cast("type", holder)
+        file.missing = self._missing
         return file
 
     def _base_layer(self, bases: list[t.Any], derived: list[t.Any], problems: list[str]) -> Layer:
@@ -215,10 +221,16 @@ class _PythonFile:
         return {
             name: Loaded(value, self._origin(None, name))
             for name, value in vars(self._module).items()
-            if name.isupper() and not name.startswith("_")
+            if _is_key(name)
         }
 
     def _layer_of(self, holder: t.Any) -> Layer:
+        """Return the values that a class, an object or a dict holds. They are read once."""
+        if (layer := self._layers.get(id(holder))) is None:
+            layer = self._layers[id(holder)] = self._read_layer(holder)
+        return layer
+
+    def _read_layer(self, holder: t.Any) -> Layer:
         """Return the values that a class, an object or a dict holds, or the defaults of a class
         that declares keys.
         """
@@ -235,18 +247,22 @@ class _PythonFile:
                 if field.has_default
             }
         kind = _class_of(holder)
+        if _is_for_another_purpose(kind):
+            return {}
         self._refuse_lower_case(kind)
         try:
-            values = _values_of(holder)
+            missing = _missing_of(holder)
+            values = _values_of(holder, missing)
         except Exception as exc:  # noqa: BLE001  # code of the project
             line = self._lines.get((None, kind.__name__), 1)
             what = f"class {kind.__name__}"
             raise _raised(self._file, self._source, exc, what, line) from _cause(exc)
+        self._missing |= {name: self._origin(kind, name) for name in missing}
         return {name: Loaded(value, self._origin(kind, name)) for name, value in values.items()}
 
     def _refuse_lower_case(self, kind: type) -> None:
-        """Refuse a class with fields that set no key, such as a dataclass. (Other attributes in
-        lower case have other purposes.)
+        """Refuse a class that sets keys and has fields, as of a dataclass, that set none. (Other
+        attributes in lower case have other purposes.)
 
         Raises:
             ProjectError: the class has such a field.
@@ -297,17 +313,79 @@ def _has_same(layer: Layer, key: str, loaded: Loaded) -> bool:
     return other.value is loaded.value or is_equal
 
 
+def _is_for_another_purpose(kind: type) -> bool:
+    """Return whether a class has fields, and nothing that sets a key, such as the dataclass of a
+    training. The `BaseSettings` of pydantic is for configuration only.
+    """
+    has_fields = bool(field_names(kind))
+    is_settings = any(each.__name__ == "BaseSettings" for each in kind.__mro__)
+    return has_fields and not is_settings and not _sets_keys(kind)
+
+
+def _sets_keys(kind: type) -> bool:
+    return bool(_names_of_keys(kind)) or any(_is_key(name) for name in field_names(kind) or ())
+
+
 def _class_of(holder: object) -> type:
     return holder if isinstance(holder, type) else type(holder)
 
 
-def _values_of(holder: object) -> dict[str, t.Any]:
+def _values_of(holder: object, missing: t.Collection[str]) -> dict[str, t.Any]:
     """Return the values that a class or an object holds. Those of a class are read from an object
     of it if only objects have them.
+
+    Args:
+        holder: the class or the object.
+        missing: the fields of the class to which it gives no value.
     """
     if isinstance(holder, type) and _needs_object(holder):
-        holder = holder()
-    return {name: getattr(holder, name) for name in _names_of_keys(holder)}
+        holder = holder(**dict.fromkeys(missing), **_arguments(holder))
+    return {name: getattr(holder, name) for name in _names_of_keys(holder) if name not in missing}
+
+
+def _missing_of(holder: object) -> set[str]:
+    """Return the fields of a dataclass or an attrs class to which it gives no value; none if its
+    code may use the values of all fields when an object is made, or later in a property.
+    """
+    if not isinstance(holder, type) or not _is_decorated(holder):
+        return set()
+    parameters = inspect.signature(holder).parameters.values()
+    required = {each.name for each in parameters if each.default is each.empty}
+    missing = set(filter(_is_key, required - _arguments(holder).keys()))
+    return set() if _uses_fields(holder, missing) else missing
+
+
+def _uses_fields(kind: type, missing: set[str]) -> bool:
+    """Return whether code of a class uses the values of its fields, of which some are missing."""
+    special = ("__post_init__", "__attrs_post_init__", "__pydantic_validator__")
+    attributes = [inspect.getattr_static(kind, name, None) for name in _names_of_keys(kind)]
+    fields: t.Any = getattr(kind, "__attrs_attrs__", ())
+    checked = {each.name for each in fields if each.validator or each.converter}
+    return (
+        any(hasattr(kind, name) for name in special)
+        or any(isinstance(each, (property, cached_property)) for each in attributes)
+        or any(getattr(each.default, "takes_self", False) for each in fields)
+        or not missing.isdisjoint(checked)
+    )
+
+
+def _arguments(kind: type) -> dict[str, t.Any]:
+    """Return the values for the fields of a dataclass or an attrs class that classes derived from
+    it assign. If those are not decorated, `__init__` would set the values of the decorated class.
+    """
+    taken = inspect.signature(kind).parameters if _is_decorated(kind) else ()
+    found: dict[str, t.Any] = {}
+    for each in kind.__mro__:
+        if not vars(each).keys().isdisjoint(_FIELDS_OF_DECORATED):
+            break
+        for name in vars(each).keys() & taken:
+            if not inspect.isdatadescriptor(vars(each)[name]):
+                found.setdefault(name, vars(each)[name])
+    return found
+
+
+def _is_decorated(kind: type) -> bool:
+    return any(hasattr(kind, name) for name in _FIELDS_OF_DECORATED)
 
 
 def _needs_object(kind: type) -> bool:
@@ -321,7 +399,11 @@ def _needs_object(kind: type) -> bool:
 
 
 def _names_of_keys(holder: object) -> list[str]:
-    return [name for name in dir(holder) if name.isupper() and not name.startswith("_")]
+    return [name for name in dir(holder) if _is_key(name)]
+
+
+def _is_key(name: str) -> bool:
+    return name.isupper() and not name.startswith("_")
 
 
 def _may_hold_values(holder: object) -> bool:

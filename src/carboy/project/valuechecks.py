@@ -36,11 +36,12 @@ def check_value(key: str, value: t.Any, source: str) -> None:
 
 
 def _check_hosts(hosts: t.Iterable[str]) -> str:
+    hosts = [each for each in hosts if each] or hosts  # Werkzeug passes over an empty one
     wrong = [each for each in hosts if not _is_host(each)]
     if not wrong:
         return ""
     return (
-        f"{wrong[0]!r} is no host, so that no request would match it. Write names such as 'a.org',"
+        f"{wrong[0]!r} is no host: no request matches it. Write names such as 'a.org',"
         " '.a.org' for all its subdomains, too, or None to allow each host"
     )
 
