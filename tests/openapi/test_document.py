@@ -542,3 +542,39 @@ def test_rules_without_a_view_are_left_out():
     app.add_url_rule("/old", endpoint="old", redirect_to="/new", view_func=lambda: "")
     app.add_url_rule("/no-view", endpoint="none")
     assert app.openapi()["paths"] == {}
+
+
+def test_template_may_extend_an_operation_with_a_reusable_parameter():
+    app = Carboy("shop")
+    header = {"name": "X-Trace", "in": "header", "schema": {"type": "string"}}
+    app.config["OPENAPI_TEMPLATE"] = {
+        "components": {"parameters": {"trace": header}},
+        "paths": {"/pets/{petId}": {"get": {"description": "More words."}}},
+    }
+
+    @app.get("/pets/<int:id>")
+    def pet(id: int) -> str:
+        """Find a pet.
+        ---
+        parameters:
+          - $ref: '#/components/parameters/trace'
+        """
+
+    found = app.openapi()["paths"]["/pets/{id}"]["get"]
+    assert found["description"] == "More words."
+    assert [p.get("name") or p["$ref"] for p in found["parameters"]] == [
+        "id",
+        "#/components/parameters/trace",
+    ]
+    assert not app._documentation_faults
+
+
+def test_view_may_have_two_rules_for_different_values_of_a_variable():
+    app = Carboy("shop")
+
+    @app.get("/calc/<int:x>")
+    @app.get("/calc/<float:x>")
+    def calc(x: float) -> float: ...
+
+    assert list(app.openapi()["paths"]) == ["/calc/{x}"]
+    assert not app._documentation_faults

@@ -496,16 +496,20 @@ def test_relative_folder_without_an_app_is_refused(picture):
 
 
 @pytest.mark.parametrize(
-    "folder", ["static", "static/uploads", "link/uploads", "shop/files/uploads"]
+    "folder",
+    ["static", "static/uploads", "link/uploads", "shop/files/uploads", "static/linked/uploads"],
 )
 def test_folder_below_a_static_folder_is_refused(app, picture, folder, tmp_path):
     (tmp_path / "static").mkdir()
     (tmp_path / "link").symlink_to("static", target_is_directory=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "static/linked").symlink_to("../data", target_is_directory=True)
     shop = Blueprint("shop", "shop", root_path=str(tmp_path / "shop"), static_folder="files")
     app.register_blueprint(shop)
     with app.app_context(), pytest.raises(ValueError, match="is below a static folder"):
         uploads.save(sent(picture(), "a.png"), folder)
-    assert not any((tmp_path / "static").iterdir())
+    assert [each.name for each in (tmp_path / "static").iterdir()] == ["linked"]
+    assert not any((tmp_path / "data").iterdir())
     with app.app_context():
         uploads.save(sent(picture(), "a.png"), "static-uploads")
 

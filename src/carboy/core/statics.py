@@ -89,9 +89,18 @@ def is_hidden(path: str) -> bool:
 
 def is_public(path: str, app: App) -> bool:
     """Return whether a file or folder is in the static folder of an app or of one of its
-    blueprints, or is such a folder itself, so that clients can download it. Links are followed.
+    blueprints, or is such a folder itself, so that clients can download it: at the path as it is
+    written, because links below a static folder are followed, and where the path leads.
     """
     owners = (app, *app.blueprints.values())
-    folders = [os.path.realpath(each.static_folder) for each in owners if each.static_folder]
-    below = os.path.join(os.path.realpath(path), "")
-    return any(below.startswith(os.path.join(folder, "")) for folder in folders)
+    folders = [_both_forms(each.static_folder) for each in owners if each.static_folder]
+    return any(
+        os.path.join(form, "").startswith(os.path.join(folder, ""))
+        for form in _both_forms(path)
+        for forms in folders
+        for folder in forms
+    )
+
+
+def _both_forms(path: str) -> set[str]:
+    return {os.path.abspath(path), os.path.realpath(path)}

@@ -238,15 +238,14 @@ def _locate_file(given: GivenKey, path: str, app: App | None) -> str | None:
     path = os.path.join(folder, path)
     if descriptor_named_by(path) == _STDERR:
         return None  # without a file, records go to stderr
-    if not is_device(path):
-        path = os.path.realpath(path)  # rotation must rename the file, not a link to it
     if app is not None and is_public(path, app):
         raise _refusal(
             given,
             "a file outside of the folder of static files, which clients can download",
             "Put it into a folder of its own, such as logs/app.log.",
         )
-    return path
+    # Rotation must rename the file, not a link to it.
+    return path if is_device(path) else os.path.realpath(path)
 
 
 def is_device(path: str) -> bool:

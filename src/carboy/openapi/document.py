@@ -113,12 +113,13 @@ def build_document(
 def _distinct(described: t.Iterable[Described], faults: FaultCollector) -> list[Described]:
     """Return the operations that a document can contain: one for each path and method.
 
-    A fault is added for each other one, unless it is the same view at another host.
+    A fault is added for each other one, unless it is the same view, at another host or for other
+    values of a variable.
     """
     found: dict[tuple[str, str], Described] = {}
     for one in described:
         first = found.setdefault((without_names(one.path), one.method), one)
-        if (first.view, first.path_parameters) != (one.view, one.path_parameters):
+        if first.view != one.view:
             error = DocumentationError(
                 f"it has {one.method.upper()} {first.path} of {first.view}, and can describe only"
                 " one operation for a path and a method. Give one of them another path, or leave it"
@@ -360,11 +361,12 @@ def _merge_parameters(known: list[Dict], given: list[Dict], path: str) -> list[D
     A path parameter for which the path has no variable is dropped, because it would make the
     document invalid. It occurs if the docstring of a view documents several URL rules.
     """
-    merged = {(p["name"], p["in"]): dict(p) for p in known}
-    references: list[Dict] = []
+    merged = {(p["name"], p["in"]): dict(p) for p in known if "$ref" not in p}
+    references = [p for p in known if "$ref" in p]
     for parameter in given:
         if "$ref" in parameter:
-            references.append(parameter)
+            if parameter not in references:
+                references.append(parameter)
             continue
         key = (parameter.get("name"), parameter.get("in"))
         if key[1] == "path" and f"{{{key[0]}}}" not in path:

@@ -7,6 +7,7 @@ import functools
 import gzip
 import json
 import math
+import sys
 import typing as t
 import zlib
 
@@ -20,6 +21,8 @@ from carboy import Carboy
 from carboy.config import OWN_KEYS
 from carboy.errors import ConfigError
 from carboy.models import DataFrame, Tensor, wires
+from carboy.models.wires.mlflow import _without_nan
+from carboy.models.wires.shared import _decompressed
 from carboy.serving import predictions
 
 
@@ -278,6 +281,25 @@ def test_nan_of_the_client_is_a_missing_value_but_not_in_a_text():
         assert response.json == {"predictions": [f"True {note}" for note in notes]}
 
 
+def test_nan_in_a_long_body_is_replaced_outside_strings():
+    texts = ["NaN", 'a"NaN', "\\", "NaN\\", "", "NaN, [NaN]", "\\\\"] * 50_000
+    body = json.dumps([[text, math.nan, len(text)] for text in texts])
+    expected = [[text, None, len(text)] for text in texts]
+    assert json.loads(_without_nan(body.encode())) == expected
+
+
+def test_strings_with_nan_are_not_read_one_by_one():
+    body = ('["NaN"' + ', "NaN"' * 50_000 + ", NaN]").encode()
+    calls = []
+    sys.setprofile(lambda *event: calls.append(event[1]))
+    try:
+        found = _without_nan(body)
+    finally:
+        sys.setprofile(None)
+    assert found == body[:-4] + b"null]"
+    assert len(calls) < 1000
+
+
 @pytest.mark.parametrize("text", ['{"instances": [NaN]}', '{"inputs": NaN, ' + '"\\' * 100_000])
 def test_nan_where_no_value_may_miss_and_broken_json_are_refused(make_one, text):
     response = make_one("vector", "mlflow").test_client().post("/invocations", data=text)
@@ -380,7 +402,10 @@ URLS = {
         ("deflate", zlib.compress, 200),
         ("identity", bytes, 200),
         ("gzip", lambda body: gzip.compress(body[:9]) + gzip.compress(body[9:]), 200),
+        ("gzip", lambda body: gzip.compress(body) + bytes(50_000) + gzip.compress(b" "), 200),
+        ("gzip", lambda body: gzip.compress(b" " * 90_000 + body, 0) + bytes(3), 200),
         ("gzip", lambda body: gzip.compress(body) + b"more", 400),
+        ("gzip", lambda body: gzip.compress(body) + b"m", 400),
         ("gzip", lambda body: gzip.compress(b"") * 10_000 + gzip.compress(body), 413),
         ("gzip", lambda body: gzip.compress(body)[:-1], 400),
         ("deflate", lambda body: zlib.compress(body)[:-1], 400),
@@ -415,6 +440,18 @@ def test_csv_is_read_in_its_encoding_or_refused(make_one, encoding, compress, st
     )
     assert response.status_code == status
     assert (response.json == {"predictions": [3.0, 4.0]}) is (status == 200)
+
+
+def test_file_name_in_a_gzip_header_is_not_read_byte_by_byte():
+    header = b"\x1f\x8b\x08\x08" + bytes(6) + b"n" * 100_000 + b"\0"
+    calls = []
+    sys.setprofile(lambda *event: calls.append(event[1]))
+    try:
+        found = _decompressed(header + gzip.compress(b"1")[10:], "gzip", 10)
+    finally:
+        sys.setprofile(None)
+    assert found == b"1"
+    assert len(calls) < 1000
 
 
 def test_decompressed_body_is_limited(make_one):

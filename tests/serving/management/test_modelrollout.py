@@ -27,9 +27,17 @@ class Workers:
 
     Args:
         generations: the generation of each worker.
+        reloading: whether workers with the newest code are about to replace the others.
     """
 
-    def __init__(self, store: pathlib.Path, generations: t.Sequence[int], **options: t.Any) -> None:
+    def __init__(
+        self,
+        store: pathlib.Path,
+        generations: t.Sequence[int],
+        *,
+        reloading: bool = False,
+        **options: t.Any,
+    ) -> None:
         self.models: list[Model] = []
         self.answering: list[WorkerTopics] = []
         for _ in generations:
@@ -44,7 +52,9 @@ class Workers:
             ProcessState(number, number, "ready", 0.0, 0, generation)
             for number, generation in enumerate(generations, start=1)
         )
-        state = ServerState("worker:app", (), 99, 0.0, serving=True, processes=processes)
+        state = ServerState(
+            "worker:app", (), 99, 0.0, serving=True, processes=processes, reloading=reloading
+        )
         self.rollout = ModelRollout(lambda: state, self._ask)
         self.rollout.note_loaded({"m": "1"})
 
@@ -157,7 +167,7 @@ def test_refused_version_is_tried_by_new_code_and_not_by_replacements(serve, tmp
 
 def test_worker_with_old_code_does_not_keep_those_with_new_code_from_a_version(serve, tmp_path):
     """The second worker has not been replaced yet, and cannot read the version."""
-    workers = serve(1, 0)
+    workers = serve(1, 0, reloading=True)
     write_version(tmp_path, "2")
     old = workers.models[1].versions
     (there,) = [each for each in old.source.look().versions if each.name == "2"]
@@ -165,3 +175,44 @@ def test_worker_with_old_code_does_not_keep_those_with_new_code_from_a_version(s
     workers.look()
     assert workers.serving() == ["2", "1"]
     assert workers.rollout.known(1)["m"] == {"serving": "2", "refused": []}
+
+
+def test_workers_of_two_codes_serve_the_same_version_after_a_reload_that_has_failed(
+    serve, tmp_path
+):
+    """Nothing replaces the second worker, which cannot read the version."""
+    workers = serve(1, 0)
+    write_version(tmp_path, "2")
+    old = workers.models[1].versions
+    (there,) = [each for each in old.source.look().versions if each.name == "2"]
+    old.refuse({"version": "2", "fingerprint": there.fingerprint, "reason": "old code"})
+    with pytest.raises(ControlRequestError, match=r"version '2' .*old code"):
+        workers.look()
+    assert workers.serving() == ["1", "1"]
+
+
+def test_old_code_does_not_refuse_a_version_for_new_code_that_is_starting(serve, tmp_path):
+    workers = serve(0)
+    write_version(tmp_path, "2", fails="init")
+    workers.rollout.known(1)  # the first process with new code is started
+    with pytest.raises(ControlRequestError, match=r"version '2' .*the weights are missing"):
+        workers.look()
+    assert workers.rollout.known(1)["m"]["refused"] == []
+
+
+def test_canary_that_was_refused_and_loads_later_is_served_by_all(serve, tmp_path):
+    workers = serve(0, 0, canary={"2": 0.5})
+    rollout, process = workers.rollout, WorkerProcess(1)
+    write_version(tmp_path, "2")
+    (there,) = [
+        each for each in workers.models[0].versions.source.look().versions if each.name == "2"
+    ]
+    process.loading_versions["m"] = {"version": "2", "fingerprint": there.fingerprint}
+    assert rollout.note_death(process, "was killed by SIGKILL")
+    assert rollout.known(0)["m"]["refused"]
+    rollout.refresh("m", retry=True)
+    assert workers.states() == [{"1": "serving", "2": "canary"}] * 2
+    assert rollout.known(0)["m"]["refused"] == []
+    for model in workers.models:
+        model.versions.refuse({"version": "2", "fingerprint": "", "reason": "late"})
+    assert workers.states() == [{"1": "serving", "2": "canary"}] * 2

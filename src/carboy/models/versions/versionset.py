@@ -327,10 +327,15 @@ class VersionSet:
             self.refuse(each)
 
     def refuse(self, version: RefusedVersion) -> None:
-        """Do not serve a version until its files change, because another process could not."""
-        if version["version"] != self._model.current.name:
-            self._states[version["version"]] = VersionState(
-                version["version"], "failed", version["fingerprint"], version["reason"]
+        """Do not serve a version until its files change, because another process could not. One
+        that this process serves, tries or loads is left as it is.
+        """
+        name = version["version"]
+        known = self._states.get(name)
+        is_loading = known is not None and known.state == "loading"
+        if name != self._model.current.name and name not in self._on_trial and not is_loading:
+            self._states[name] = VersionState(
+                name, "failed", version["fingerprint"], version["reason"]
             )
 
     def refused(self) -> RefusedVersion | None:
@@ -570,8 +575,8 @@ class VersionSet:
     def _swap(self, version: ModelVersion) -> None:
         """Let a loaded version compute all predictions from now on, and unload the one before."""
         model = self._model
-        before, model.current = model.current, version
         self._states[version.name].become("serving")
+        before, model.current = model.current, version
         if not before.name:
             return
         if before.name != version.name:

@@ -22,7 +22,6 @@ Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally
 
 from __future__ import annotations
 
-import re
 import typing as t
 from functools import partial
 
@@ -32,6 +31,7 @@ from carboy.contract.answers import Encoded, encode
 from carboy.contract.hints import members_of, without_none
 from carboy.contract.kinds import plain_classes
 from carboy.contract.media import JSON
+from carboy.contract.valuecounts import check_json
 from carboy.contract.values.registry import kind_of
 from carboy.contract.values.tables import is_table
 from carboy.contract.values.tables.json import refuse_duplicate_names
@@ -55,8 +55,11 @@ if t.TYPE_CHECKING:
 NAME = "mlflow"
 #: The version of MLflow whose scoring server this protocol is that of.
 _VERSION = "3.0.0"
-# Matches NaN and what follows it up to the next string, or to the end of the string that it is in.
-_NAN = re.compile(rb'NaN[^"]*')
+# Stand for the escapes of which one has a quote that ends no string. JSON must not contain them.
+# The order matters: the quote after two backslashes ends a string.
+_MARKS = {rb"\\": b"\0", rb"\"": b"\1"}
+# The pieces between quotes are made for parts of a body, so that little memory is needed.
+_PART_BYTES = 2**20
 _MEMBERS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -133,20 +136,40 @@ class MLflowProtocol(ServesOneModel, ProtocolWithoutStreams):
 
 
 def _without_nan(data: bytes) -> bytes:
-    """Return JSON with `null` instead of `NaN`, which Python's `json` writes."""
+    """Return JSON with `null` instead of `NaN`, which Python's `json` writes.
+
+    Raises:
+        InputError: the JSON has too many lists and objects for its length.
+    """
     if b"NaN" not in data:
         return data
-    # Quotes that end no string are blanked; the text keeps its length.
-    text = data.replace(rb"\\", b"__").replace(rb"\"", b"__")
-    parts, end, quotes = [], 0, 0
-    for run in _NAN.finditer(text):
-        start = run.start()
-        quotes += text.count(b'"', end, start)
-        parts.append(data[end:start])
-        end = run.end()
-        part = data[start:end]
-        parts.append(part if quotes % 2 else part.replace(b"NaN", b"null"))
-    return b"".join((*parts, data[end:]))
+    check_json(data)
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _with_null(data)
+    return data  # each NaN is in a string
+
+
+def _with_null(data: bytes) -> bytes:
+    if any(mark in data for mark in _MARKS.values()):
+        return data  # is no JSON
+    for escape, mark in _MARKS.items():
+        data = data.replace(escape, mark)
+    parts, end, is_inside = [], 0, False
+    while end < len(data):
+        # A part ends at a quote, so that it does not split a NaN.
+        start, end = end, data.find(b'"', end + _PART_BYTES) + 1 or len(data)
+        pieces = data[start:end].split(b'"')
+        outside = b'"'.join(pieces[is_inside::2]).replace(b"NaN", b"null")
+        if pieces[is_inside::2]:
+            pieces[is_inside::2] = outside.split(b'"')
+        parts.append(b'"'.join(pieces))
+        is_inside ^= not len(pieces) % 2
+    found = b"".join(parts)
+    for escape, mark in _MARKS.items():
+        found = found.replace(mark, escape)
+    return found
 
 
 def _takes_table(model: Model) -> bool:

@@ -38,6 +38,8 @@ _MOST_REFUSED = 50
 _REASON_FOLLOWS = "another worker could not serve it"
 # How many processes may die while they load a version before it is refused.
 _MOST_DEATHS = 2
+# The states of a canary and a shadow that are loaded.
+_TRIED = ("canary", "shadow")
 # The interval at which a change that waits for the replacement of a worker looks for it.
 _TURN_S = 0.1
 
@@ -181,15 +183,38 @@ class ModelRollout:
             if refreshed["now"] != refreshed["before"]:
                 changed[pid] = refreshed["before"]
             self._serving[name] = refreshed["now"]
-            self._refused.get(name, {}).pop(refreshed["now"], None)
+            loaded = [
+                each for each, tried in refreshed["trials"].items() if tried["state"] in _TRIED
+            ]
+            for version in (refreshed["now"], *loaded):
+                self._refused.get(name, {}).pop(version, None)
             answers.append(refreshed)
+        self._forget_deaths(name)
         return answers
+
+    def _forget_deaths(self, name: str) -> None:
+        """After all workers have answered, deaths from now on have another reason."""
+        for key in [key for key in self._deaths if key[0] == name]:
+            del self._deaths[key]
 
     def _ready(self) -> list[ProcessState]:
         return [each for each in self._state().processes if each.phase == "ready"]
 
     def _has_old_code(self, process: ProcessState) -> bool:
-        return any(each.generation > process.generation for each in self._ready())
+        """Return whether a worker is about to be replaced by one with newer code, which serves
+        already. After a reload that has failed, workers of both codes stay.
+        """
+        state = self._state()
+        return state.reloading and any(
+            each.phase == "ready" and each.generation > process.generation
+            for each in state.processes
+        )
+
+    def _is_outdated(self, generation: int) -> bool:
+        """Return whether a process of this generation says nothing about versions any more, because
+        a process with newer code has been started, which may load what older code could not.
+        """
+        return generation < self._generation
 
     def _await_replacement(self, ended: ProcessState, name: str) -> None:
         """Wait until another process serves in place of one that has ended, so that the next one
@@ -231,7 +256,10 @@ class ModelRollout:
     ) -> bool:
         if version == self._changing.get(name, self._serving.get(name)):
             return False  # all other workers have loaded it
-        known = self._refused.setdefault(name, {}).get(version)
+        if self._is_outdated(process.generation):
+            return False
+        of_model = self._refused.setdefault(name, {})
+        known = of_model.get(version)
         is_known = known is not None and known["fingerprint"] == fingerprint
         loaded = name, version, fingerprint
         self._deaths[loaded] += 1
@@ -244,7 +272,7 @@ class ModelRollout:
             "fingerprint": fingerprint,
             "reason": reason,
         }
-        self._refused[name][version] = refused
+        of_model[version] = refused
         self._killed[name] = message = (
             f"{process} {how} while it loaded version {version!r} of model {name!r}, so no worker"
             " serves that version. It is tried again when its files change, or when somebody asks"
@@ -258,11 +286,12 @@ class ModelRollout:
         refused = refreshed and refreshed["refused"]
         if not refused or self._has_old_code(process):
             return refreshed
-        known = self._refused.setdefault(name, {}).get(refused["version"])
-        self._refused[name][refused["version"]] = refused
-        # All workers know it already, and this one may have loaded another canary or shadow.
-        if known and known["fingerprint"] == refused["fingerprint"] and not retry:
-            return refreshed
+        if not self._is_outdated(process.generation):
+            of_model = self._refused.setdefault(name, {})
+            known, of_model[refused["version"]] = of_model.get(refused["version"]), refused
+            # All workers know it already, and this one may have loaded another canary or shadow.
+            if known and known["fingerprint"] == refused["fingerprint"] and not retry:
+                return refreshed
         raise ControlRequestError(
             f"worker {process.number} (pid {process.pid}) does not serve version"
             f" {refused['version']!r} of model {name!r}, so no worker does. {refused['reason']}"
