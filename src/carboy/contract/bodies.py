@@ -114,8 +114,10 @@ class BodyReader:
         self._decode_named = finite(typed_decoder(self._named_type), self._named_type)
         self._raw = _raw_readers(spec, self.parameters)
         self._forms = FormReader(self.parameters)
+        #: The names in JSON of the parameters that pydantic validates, or a part of them.
+        self.validated = frozenset(p.alias for p in self.parameters if _is_validated(p))
         #: Whether pydantic validates a part of the body.
-        self.has_pydantic = any(_is_validated(each) for each in self.parameters)
+        self.has_pydantic = bool(self.validated)
         #: JSON of at most this length is read without counting its values.
         self.unchecked_bytes = UNCHECKED_KEYS_BYTES if self.has_pydantic else UNCHECKED_BYTES
         self._sided = [p for p in self.parameters if any(kind.has_sides for kind in p.kinds)]

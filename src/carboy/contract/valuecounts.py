@@ -63,7 +63,7 @@ def check_number(values: int, size: int) -> None:
         size: the length of the body in bytes.
     """
     if values > (most := _most(size)):
-        raise _too_many(most, all_values=True)
+        raise _too_many(most, all_values=True, hint="Send the input in parts.")
 
 
 def check_keys(data: bytes) -> None:
@@ -147,13 +147,15 @@ def _most(size: int) -> int:
     return max(_FEW, size // _BYTES_EACH)
 
 
-def _too_many(most: int, *, all_values: bool) -> InputTooLargeError:
+def _too_many(
+    most: int, *, all_values: bool, hint: str = "Send the input in parts, or arrays as .npy files."
+) -> InputTooLargeError:
     what = "values" if all_values else "lists and objects"
     return InputTooLargeError.at(
         "$",
         expected=f"at most {most:,} {what} in a body of this length",
         got="more",
-        hint="Send the input in parts, or arrays as .npy files.",
+        hint=hint,
     )
 
 

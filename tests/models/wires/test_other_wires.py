@@ -543,3 +543,28 @@ def test_model_may_have_the_url_of_sagemaker():
     assert client.post("/invocations", json="ab").json == [2.0]
     assert client.get("/ping").status_code == 200
     app.models.close(PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "rule"),
+    [
+        ("sagemaker", "/ping"),
+        ("mlflow", "/version"),
+        ("kserve", "/v1/models"),
+        ("v2", "/v2/health/ready"),
+        ("vertex", "/healthy"),
+    ],
+)
+def test_page_of_a_protocol_at_the_url_of_a_model_is_refused(monkeypatch, protocol, rule):
+    monkeypatch.setenv("AIP_HEALTH_ROUTE", "/healthy")
+    if protocol == "vertex":
+        monkeypatch.setenv("AIP_PREDICT_ROUTE", "/predict")
+    app = Carboy("taken")
+    app.config["MODEL_PROTOCOLS"] = [protocol] if protocol != "vertex" else []
+
+    @app.model(rule, name="m")
+    def predict(x: float) -> float:
+        return x
+
+    with pytest.raises(ConfigError, match=f"{protocol!r} has the URL {rule}, .* model 'm'"):
+        app.test_client().get("/")

@@ -438,6 +438,43 @@ def test_tensor_for_pydantic_has_as_many_values_as_a_body():
     answer = ask_for(Signed, tensor, binary=b"\0\xbc" * size)
     assert answer.status_code == 413
     assert "at most 1,048,576 values" in answer.json["error"]
+    assert ".npy" not in answer.json["error"]
+
+
+class Cells(msgspec.Struct):
+    a: float
+
+
+def test_values_that_pydantic_does_not_read_are_not_counted():
+    app = Carboy("beside")
+    app.config["MODEL_PROTOCOLS"] = ["v2"]
+
+    @app.model("/m", name="m")
+    def count(rows: DataFrame[Cells], more: list[float], named: Named | None = None) -> int:
+        return len(rows) + len(more)
+
+    size = 2**20 - 100_000
+    inputs = [
+        {"name": name, "datatype": "FP32", "shape": [size]}
+        | {"parameters": {"binary_data_size": 4 * size}}
+        for name in ("a", "more")
+    ]
+    head = msgspec.json.encode({"inputs": inputs})
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    body = head + bytes(8 * size)
+    answer = app.test_client().post("/v2/models/m/infer", data=body, headers=headers)
+    assert answer.status_code == 200, answer.json
+    assert answer.json["outputs"][0]["data"] == [2 * size]
+
+
+class Partial(msgspec.Struct):
+    x: float
+    u: float | msgspec.UnsetType = msgspec.UNSET
+
+
+def test_field_that_is_unset_has_no_output():
+    outputs = answer_of(Partial(2.0), Partial).json["outputs"]
+    assert [(each["name"], each["data"]) for each in outputs] == [("x", [2.0])]
 
 
 @pytest.mark.parametrize(

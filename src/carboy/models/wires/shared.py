@@ -15,7 +15,7 @@ from carboy.contract.media import JSON
 from carboy.core.bytesizes import body_too_large
 from carboy.core.nosniff import NOSNIFF
 from carboy.core.problemdetails import Problem
-from carboy.errors import InputTooLargeError, MalformedInputError
+from carboy.errors import ConfigError, InputTooLargeError, MalformedInputError
 from carboy.globals import request
 
 if t.TYPE_CHECKING:
@@ -175,7 +175,17 @@ def add_page(
 
     Args:
         purpose: what the URL gives access to, and so whether clients need a key.
+
+    Raises:
+        ConfigError: the URL is that of a model.
     """
+    for model in app.models.values():
+        own = next(iter(model.endpoints.values()))
+        if own.path == rule and not own.subdomain:
+            raise ConfigError(
+                f"The protocol {endpoint.partition(':')[0]!r} has the URL {rule}, which is that of"
+                f" the model {model.name!r} itself. Give the model another rule."
+            )
     if purpose.refuse is None:
         purpose = dataclasses.replace(purpose, refuse=WireProblem.of)
 

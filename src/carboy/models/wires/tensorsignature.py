@@ -141,6 +141,8 @@ class TensorSignature:
         self.batched = model.options.batch > 1 and not tables
         # The parameters whose columns are not declared, so that each further input is a column.
         self._open = [p.alias for p in tables if not _columns_of(p.annotation)]
+        # The parameters whose values pydantic validates; of tables it validates none.
+        self._validated = model.codec.validated - {each.alias for each in tables}
         # The parameters whose fields are inputs. A request may have none of these.
         self._records = [p.alias for p in parameters if p.required and is_single and _fields_in(p)]
         self._by_name = {spec.name: spec for spec in self.inputs}
@@ -200,9 +202,13 @@ class TensorSignature:
             size: the number of predictions.
         """
         has_pydantic = self._model.codec.has_pydantic
-        if has_pydantic:
-            values = sum(tensor.size for spec, tensor in given if spec.sort != "array")
-            check_number(values, size_bytes)
+        if self._validated:
+            counted = (
+                tensor.size
+                for spec, tensor in given
+                if spec.path[0] in self._validated and spec.sort != "array"
+            )
+            check_number(sum(counted), size_bytes)
         texts = [
             each if isinstance(each, bytes) else each.encode()
             for spec, tensor in given
@@ -308,7 +314,7 @@ class TensorSignature:
         if self._pydantic is not None and not isinstance(result, self._pydantic):
             # A dict that fits has the aliases of fields as keys, and may lack those with a default.
             result = read_plain(self._pydantic.__pydantic_validator__, result)
-        return {step[1:]: value for step, value in values_in(result)}
+        return {step[1:]: each for step, each in values_in(result) if each is not msgspec.UNSET}
 
 
 def _inputs_of(parameter: Parameter, *, is_single: bool) -> cabc.Iterator[TensorSpec]:
