@@ -451,7 +451,7 @@ class ModelFileError(CarboyError, ValueError):
 
 
 class NoRoomError(ModelFileError):
-    """There is no room for a version of a model, on the disk or in the memory."""
+    """There is no room on the disk for the files of a version of a model."""
 
     slug = "no-room"
 

@@ -331,7 +331,7 @@ def test_version_for_which_there_is_no_memory_is_refused_before_it_is_loaded(
     assert states(model) == {"1": "serving", "2": "failed"}
     assert model.target.alive == ["1"]
     monkeypatch.undo()
-    model.versions.refresh()
+    model.versions.refresh(retry=True)
     assert model.predict(0) == "2:0"
 
 

@@ -270,7 +270,6 @@ def test_version_is_refused_if_waiting_would_not_help(crowded, store, options, c
     with pytest.raises(ModelLoadError, match=reason):
         model.versions.refresh()
     assert (model.predict(0), model.target.alive) == ("1:0", ["1"])
-    assert model.versions.refused() is None  # other processes may have room for it
 
 
 @pytest.mark.parametrize("hold_s", [0, -1, float("inf"), "30", True])

@@ -92,7 +92,9 @@ def test_version_on_trial_that_cannot_be_fetched_once_is_fetched_later(bucket, m
     assert states(model) == {"1": "serving", "2": "failed"}
     assert not model.versions.is_outdated()  # else the watch would try it at each look
     monkeypatch.setattr(Bucket, "down", None)
-    model.versions.refresh()
+    model.versions.refresh()  # as another version is served, for example
+    assert states(model) == {"1": "serving", "2": "failed"}
+    model.versions.refresh(retry=True)
     assert states(model)["2"] == next(iter(trial))
 
 

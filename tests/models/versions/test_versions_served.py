@@ -470,14 +470,6 @@ def crowded(tmp_path) -> cabc.Iterator[Server]:
         yield server
 
 
-def test_replicas_without_memory_beside_those_that_serve_are_asked_for_again_later(tmp_path):
-    with serving_in_little_memory(tmp_path, "replicas=1") as server:
-        server.add("2")
-        with pytest.raises(ControlError, match=r"by app.model\(..., hold_s.* '2' is tried again"):
-            server.refresh()
-        assert server.answered() == {"1"}
-
-
 def test_replicas_end_first_if_those_of_the_next_version_have_no_memory_beside_them(crowded):
     """Predictions of all workers wait meanwhile, and none is lost, whether the next version can be
     loaded or not.

@@ -14,7 +14,7 @@ import typing as t
 import pytest
 from polling import PATIENCE_S, wait_until
 
-from carboy.errors import NoRoomError, UnavailableError
+from carboy.errors import ModelLoadError, UnavailableError
 from carboy.models.options import Options
 from carboy.models.replicas.modelssocket import named_directory
 from carboy.models.replicas.modelssocketclient import ModelsSocketClient
@@ -178,7 +178,7 @@ def test_version_whose_files_were_replaced_gets_replicas_of_its_own(serve, tmp_p
     client.report(Hangs(key=keys[0], replica=2, took_s=5.0))
     server.wait_until_it_prints("has returned from a batch that a client had given up")
     large = wanted_replicas("where", Options(replicas=1), files="large", files_bytes=10**15)
-    with pytest.raises(NoRoomError, match=r"needs about \d+ MiB of memory beside version ''"):
+    with pytest.raises(ModelLoadError, match=r"needs about \d+ MiB of memory beside version ''"):
         client.want({**large, "beside": keys[2]}, lambda *_: None)
     client.release(GivesBack(key=keys[0]))
     server.wait_until_it_prints("no process needs these replicas any more")

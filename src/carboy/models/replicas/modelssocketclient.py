@@ -19,7 +19,7 @@ from carboy.core.forks import change_in_child
 from carboy.core.logmasking import get_masked_logger
 from carboy.core.messagelines import LineReader, encode_line
 from carboy.core.runtimefolders import user_name
-from carboy.errors import ModelLoadError, NoRoomError, UnavailableError
+from carboy.errors import ModelLoadError, UnavailableError
 
 from .remote import RemoteReplicas
 
@@ -139,7 +139,6 @@ class ModelsSocketClient:
 
         Raises:
             ModelLoadError: there is no such version, or it could not be loaded.
-            NoRoomError: there is no memory for it beside the version that is served.
             UnavailableError: no supervisor answers.
         """
         want = {**want, "generation": self._generation}
@@ -360,12 +359,9 @@ class _Connection:
             os.close(fd)
         else:
             refused = t.cast("NotGranted", payload)
-            # A supervisor of an earlier version of carboy does not send these two.
+            # A supervisor of an earlier version of carboy does not send it.
             is_other_app = refused.get("is_other_app", False)
-            lacks_room = refused.get("lacks_room", False)
-            failure: type[Exception] = NoRoomError if lacks_room else ModelLoadError
-            if is_other_app:
-                failure = _OtherApp
+            failure: type[Exception] = _OtherApp if is_other_app else ModelLoadError
             reason = refused["reason"]
             if is_other_app:
                 reason = f"{reason} Its socket is {self.path}."
@@ -385,7 +381,7 @@ def _move(used: _UsedReplicas, connection: _Connection) -> None:
     """
     try:
         granted = connection.want(used.want).result()
-    except (ModelLoadError, NoRoomError) as exc:
+    except ModelLoadError as exc:
         _logger.error(  # noqa: TRY400  # the message has the reason
             "The next replicas cannot be used, and those that this process uses go on only until"
             " their supervisor ends them: %s",

@@ -74,8 +74,7 @@ class OtherProcesses(ModelReplica):
                 room for both; None if they may not.
 
         Raises:
-            ModelLoadError: the model could not be loaded.
-            NoRoomError: there is no room for it.
+            ModelLoadError: the model could not be loaded, or there is no room for it.
             UnavailableError: nobody answers that could start the replicas.
         """
         self.want = {**self.want, "beside": served.want["key"], "hold_s": hold_s}

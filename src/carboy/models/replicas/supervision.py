@@ -178,8 +178,6 @@ class NotGranted(t.TypedDict):
     reason: str
     #: Whether the supervisor serves another app: then it will have no replicas for this client.
     is_other_app: bool
-    #: Whether nothing is wrong with the version, and only the memory for it is lacking at present.
-    lacks_room: bool
 
 
 class Holds(t.TypedDict):

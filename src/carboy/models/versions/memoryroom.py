@@ -7,7 +7,7 @@ import typing as t
 
 from carboy.core.cgroups import ResourceLimit, memory_left
 from carboy.core.processmemory import available_bytes, in_mib
-from carboy.errors import NoRoomError
+from carboy.errors import ModelFileError
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -73,7 +73,7 @@ def must_hold(served: ServedVersion, files_bytes: int, hold_s: float | None) -> 
         hold_s: how long predictions may wait meanwhile; None if they may not.
 
     Raises:
-        NoRoomError: they may not wait, or would wait in vain. The text says how much memory is
+        ModelFileError: they may not wait, or would wait in vain. The text says how much memory is
             needed and left, and what to do.
     """
     needed, left = served.expected_bytes(files_bytes), _left()
@@ -84,17 +84,17 @@ def must_hold(served: ServedVersion, files_bytes: int, hold_s: float | None) -> 
         f" {in_mib(left.amount)} are left ({left.source})."
     )
     if needed > (most := left.amount + served.freed_bytes):
-        raise NoRoomError(
+        raise ModelFileError(
             f"{what} Without that version, {in_mib(most)} would be left. Give the server more"
             " memory."
         )
     if hold_s is None:
-        raise NoRoomError(
+        raise ModelFileError(
             f"{what} Give the server more memory; or let predictions wait while version"
             f" {served.name!r} is unloaded first, by app.model(..., hold_s=30)."
         )
     if served.load_s > hold_s:
-        raise NoRoomError(
+        raise ModelFileError(
             f"{what} Predictions may wait for {hold_s:g} s (hold_s) while version {served.name!r}"
             f" is unloaded first, but loading that one took {served.load_s:.3g} s. Give the server"
             " more memory, or raise hold_s."

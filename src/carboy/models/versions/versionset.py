@@ -416,6 +416,8 @@ class VersionSet:
             if name not in there or name == self._model.current.name:
                 self._end_trial(name)
         for each in self._new_trials(found, retry=retry):
+            if not retry and not self._is_due(each):
+                continue
             # Processes of replicas are found by the name of the version, so those with other files
             # of the same name end first.
             self._end_trial(each.name)

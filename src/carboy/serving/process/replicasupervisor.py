@@ -18,7 +18,7 @@ import time
 import typing as t
 from functools import partial
 
-from ...errors import AddressError, ModelFileError, ModelLoadError, NoRoomError
+from ...errors import AddressError, ModelFileError, ModelLoadError
 from .. import log
 from ..unixsocket import UnixSocket
 from .messagesocket import MessageSocket
@@ -67,16 +67,9 @@ class ModelsClient:
         self.waiting: set[ReplicaPool] = set()
         self.is_foreign = False
 
-    def refuse(
-        self, key: str, reason: str, *, is_other_app: bool = False, lacks_room: bool = False
-    ) -> None:
+    def refuse(self, key: str, reason: str, *, is_other_app: bool = False) -> None:
         """Say why the process does not get the replicas of a version."""
-        refusal: NotGranted = {
-            "key": key,
-            "reason": reason,
-            "is_other_app": is_other_app,
-            "lacks_room": lacks_room,
-        }
+        refusal: NotGranted = {"key": key, "reason": reason, "is_other_app": is_other_app}
         self.channel.send("refused", refusal)
 
 
@@ -294,8 +287,7 @@ class ReplicaSupervisor:
                     return
                 pool = self._create(want, generation)
             except (ModelLoadError, ModelFileError, OSError) as exc:
-                lacks_room = isinstance(exc, NoRoomError)
-                client.refuse(want["key"], str(exc), lacks_room=lacks_room)
+                client.refuse(want["key"], str(exc))
                 return
         self._attach(client, pool)
 
@@ -349,7 +341,7 @@ class ReplicaSupervisor:
         wants, if there is no memory for both. Returns False if there is.
 
         Raises:
-            NoRoomError: predictions cannot wait meanwhile.
+            ModelFileError: predictions cannot wait meanwhile.
         """
         same_code = [each for each in self._pools if each.generation == generation]
         served = next((each for each in same_code if each.want["key"] == want["beside"]), None)
