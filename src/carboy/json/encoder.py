@@ -106,7 +106,7 @@ class _IteratorError(Exception):
 
 
 def _refusing_iterators(default: Default, obj: t.Any) -> t.Any:
-    if hasattr(obj, "__next__"):
+    if hasattr(type(obj), "__next__"):
         raise _IteratorError
     return default(obj)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import typing as t
 from time import monotonic
 
@@ -41,8 +42,10 @@ class Notices:
         self._last: dict[str, tuple[float, int]] = {}
 
     def note_error(self, message: str) -> None:
-        """Log the exception that is being handled, which clients may be able to cause."""
-        self.note(message, logging.ERROR, message, exc_info=True)
+        """Log the exception that is being handled, which clients may be able to cause. Exceptions
+        of one class are of one kind.
+        """
+        self.note(f"{message}: {sys.exc_info()[0]}", logging.ERROR, message, exc_info=True)
 
     def note(
         self, kind: str, level: int, message: str, *args: object, exc_info: bool = False
