@@ -191,13 +191,15 @@ def test_workers_of_two_codes_serve_the_same_version_after_a_reload_that_has_fai
     assert workers.serving() == ["1", "1"]
 
 
-def test_old_code_does_not_refuse_a_version_for_new_code_that_is_starting(serve, tmp_path):
-    workers = serve(0)
+@pytest.mark.parametrize("reloading", [True, False])
+def test_old_code_refuses_no_version_for_new_code_that_is_starting(serve, tmp_path, reloading):
+    """After a reload that has failed, it does."""
+    workers = serve(0, reloading=reloading)
     write_version(tmp_path, "2", fails="init")
     workers.rollout.known(1)  # the first process with new code is started
     with pytest.raises(ControlRequestError, match=r"version '2' .*the weights are missing"):
         workers.look()
-    assert workers.rollout.known(1)["m"]["refused"] == []
+    assert bool(workers.rollout.known(1)["m"]["refused"]) == (not reloading)
 
 
 def test_canary_that_was_refused_and_loads_later_is_served_by_all(serve, tmp_path):

@@ -212,9 +212,10 @@ class ModelRollout:
 
     def _is_outdated(self, generation: int) -> bool:
         """Return whether a process of this generation says nothing about versions any more, because
-        a process with newer code has been started, which may load what older code could not.
+        a process with newer code has been started in its place, which may load what older code
+        could not.
         """
-        return generation < self._generation
+        return generation < self._generation and self._state().reloading
 
     def _await_replacement(self, ended: ProcessState, name: str) -> None:
         """Wait until another process serves in place of one that has ended, so that the next one
