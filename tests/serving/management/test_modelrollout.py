@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import typing as t
 
 import pytest
@@ -218,3 +219,15 @@ def test_canary_that_was_refused_and_loads_later_is_served_by_all(serve, tmp_pat
     for model in workers.models:
         model.versions.refuse({"version": "2", "fingerprint": "", "reason": "late"})
     assert workers.states() == [{"1": "serving", "2": "canary"}] * 2
+
+
+def test_canary_is_not_replaced_by_files_that_were_refused(serve, tmp_path):
+    write_version(tmp_path, "2")
+    workers = serve(0, canary={"2": 0.5})
+    versions = workers.models[0].versions
+    shutil.rmtree(tmp_path / "2")
+    write_version(tmp_path, "2", fails="init")
+    (there,) = [each for each in versions.source.look().versions if each.name == "2"]
+    versions.refuse({"version": "2", "fingerprint": there.fingerprint, "reason": "it was killed"})
+    versions.refresh()
+    assert workers.states() == [{"1": "serving", "2": "canary"}]

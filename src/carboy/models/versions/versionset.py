@@ -328,12 +328,13 @@ class VersionSet:
 
     def refuse(self, version: RefusedVersion) -> None:
         """Do not serve a version until its files change, because another process could not. One
-        that this process serves, tries or loads is left as it is.
+        that this process serves, tries or loads is left as it is, and not replaced by those files.
         """
         name = version["version"]
         known = self._states.get(name)
-        is_loading = known is not None and known.state == "loading"
-        if name != self._model.current.name and name not in self._on_trial and not is_loading:
+        if name in self._on_trial and known is not None:
+            known.fingerprint = version["fingerprint"]
+        elif name != self._model.current.name and (known is None or known.state != "loading"):
             self._states[name] = VersionState(
                 name, "failed", version["fingerprint"], version["reason"]
             )

@@ -194,7 +194,7 @@ class ModelRollout:
 
     def _forget_deaths(self, name: str) -> None:
         """After all workers have answered, deaths from now on have another reason."""
-        for key in [key for key in self._deaths if key[0] == name]:
+        for key in [key for key in list(self._deaths) if key[0] == name]:
             del self._deaths[key]
 
     def _ready(self) -> list[ProcessState]:
