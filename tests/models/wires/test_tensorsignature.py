@@ -403,7 +403,7 @@ def test_json_in_a_text_that_is_nested_deeply_is_refused(opening, depth):
     for text in (opening * depth, '{"a":' + opening * depth + closing[0] * depth + "}"):
         answer = ask_for(dict[str, t.Any], texts(text))
         assert answer.status_code in (200, 400), answer.text
-        assert answer.status_code == 400 or depth < 1000
+        assert answer.status_code == 400 or depth < 100_000  # which depends on Python
     assert "JSON" in ask_for(dict[str, t.Any], texts(opening * depth)).json["error"]
 
 
