@@ -497,11 +497,15 @@ def test_relative_folder_without_an_app_is_refused(picture):
 
 @pytest.mark.parametrize(
     "folder",
-    ["static", "static/uploads", "link/uploads", "shop/files/uploads", "static/linked/uploads"],
+    [
+        *("static", "static/uploads", "link/uploads", "shop/files/uploads"),
+        *("static/linked/uploads", "current/static/linked/uploads"),
+    ],
 )
 def test_folder_below_a_static_folder_is_refused(app, picture, folder, tmp_path):
     (tmp_path / "static").mkdir()
     (tmp_path / "link").symlink_to("static", target_is_directory=True)
+    (tmp_path / "current").symlink_to(".", target_is_directory=True)
     (tmp_path / "data").mkdir()
     (tmp_path / "static/linked").symlink_to("../data", target_is_directory=True)
     shop = Blueprint("shop", "shop", root_path=str(tmp_path / "shop"), static_folder="files")

@@ -89,18 +89,17 @@ def is_hidden(path: str) -> bool:
 
 def is_public(path: str, app: App) -> bool:
     """Return whether a file or folder is in the static folder of an app or of one of its
-    blueprints, or is such a folder itself, so that clients can download it: at the path as it is
-    written, because links below a static folder are followed, and where the path leads.
+    blueprints, or is such a folder itself, so that clients can download it. Links are followed,
+    those below a static folder as well, which lead out of it.
     """
     owners = (app, *app.blueprints.values())
-    folders = [_both_forms(each.static_folder) for each in owners if each.static_folder]
+    folders = [os.path.realpath(each.static_folder) for each in owners if each.static_folder]
+    path = os.path.abspath(path)
+    above = [path]
+    while (parent := os.path.dirname(above[-1])) != above[-1]:
+        above.append(parent)
     return any(
-        os.path.join(form, "").startswith(os.path.join(folder, ""))
-        for form in _both_forms(path)
-        for forms in folders
-        for folder in forms
+        os.path.join(os.path.realpath(each), "").startswith(os.path.join(folder, ""))
+        for each in above
+        for folder in folders
     )
-
-
-def _both_forms(path: str) -> set[str]:
-    return {os.path.abspath(path), os.path.realpath(path)}
